@@ -1,0 +1,3 @@
+"""Readers for scanning-probe files, the instrument-side agent and a simulated microscope."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,81 @@
+"""Finds the reader for a file among those that installed packages announce."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from spm_live_drivers.contract import Frame, FrameRef, Reader, ReadOptions
+from spm_live_drivers.errors import FrameError
+
+ENTRY_POINT_GROUP = "spm_live.drivers"
+HEAD_BYTES = 4096
+
+
+@lru_cache(maxsize=1)
+def readers() -> tuple[Reader, ...]:
+    """Every installed reader, in the order of their names.
+
+    Raises
+    ------
+    TypeError
+        If an entry point names something that is not a reader.
+    """
+    found: list[Reader] = []
+    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+        reader = point.load()()
+        if not isinstance(reader, Reader):
+            raise TypeError(f"entry point {point.name} = {point.value} is not a reader")
+        found.append(reader)
+    return tuple(found)
+
+
+def find_reader(path: Path) -> Reader:
+    """Find the reader that knows the content of a file.
+
+    Raises
+    ------
+    FrameError
+        If the file cannot be opened, is empty, or no reader knows it.
+    """
+    ref = FrameRef(source=str(path))
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise FrameError(ref, "read", f"cannot be opened: {error.strerror or error}") from error
+    if not head:
+        raise FrameError(ref, "read", "the file is empty")
+    for reader in readers():
+        if reader.accepts(path, head):
+            return reader
+    known = ", ".join(reader.title for reader in readers())
+    raise FrameError(ref, "read", f"no reader knows this file; installed readers: {known}")
+
+
+def read_frame(path: Path, options: ReadOptions = ReadOptions()) -> Frame:
+    """Read one channel of a file with whichever reader knows it.
+
+    Raises
+    ------
+    FrameError
+        As :func:`find_reader` and :meth:`Reader.read` do.
+    """
+    return find_reader(path).read(path, options)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's content, read in blocks.
+
+    Raises
+    ------
+    FrameError
+        If the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FrameError(FrameRef(source=str(path)), "read", f"cannot be read: {error.strerror or error}") from error

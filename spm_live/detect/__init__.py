@@ -1,0 +1,1 @@
+"""Finding molecules in a prepared frame."""

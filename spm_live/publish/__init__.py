@@ -1,0 +1,1 @@
+"""Keeping results and telling them."""

@@ -1,0 +1,1 @@
+"""The viewer: an HTTP and WebSocket server and its page."""

@@ -29,6 +29,8 @@ from spm_live_drivers.contract import (
 __all__ = [
     "ChannelInfo",
     "ClassCount",
+    "DaemonState",
+    "DaemonStatus",
     "Detections",
     "Fault",
     "FileState",
@@ -47,6 +49,7 @@ __all__ = [
     "ReadOptions",
     "ScanDirection",
     "ScanGeometry",
+    "SourceStatus",
     "Spectrum",
     "Trace",
 ]
@@ -92,8 +95,8 @@ class InputSpec:
 class Letterbox:
     """Where the model's picture lies in the frame.
 
-    A frame of r x c px was resampled to ``rows`` = r * ``scale_y`` by ``columns`` = c * ``scale_x`` model pixels, corners
-    together; the scales are the exact ratios, after rounding to whole pixels.
+    A frame of r x c px was resampled to ``rows`` = r * ``scale_y`` by ``columns`` = c * ``scale_x`` model pixels,
+    corners together; the scales are the exact ratios, after rounding to whole pixels.
 
     Parameters
     ----------
@@ -126,12 +129,12 @@ class Letterbox:
         Half-pixel offset after Heckbert 1990: pixel d covers d - 0.5 to d + 0.5 around its centre.
         """
         scale = np.array([self.scale_x, self.scale_y])
-        return (np.asarray(xy, dtype=np.float64) + 0.5) / scale - 0.5
+        return np.asarray((np.asarray(xy, dtype=np.float64) + 0.5) / scale - 0.5)
 
     def to_model(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map frame pixels to model pixels: the inverse of :meth:`to_frame`."""
         scale = np.array([self.scale_x, self.scale_y])
-        return (np.asarray(xy, dtype=np.float64) + 0.5) * scale - 0.5
+        return np.asarray((np.asarray(xy, dtype=np.float64) + 0.5) * scale - 0.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -344,3 +347,72 @@ class Fault:
     when: datetime
     sha256: str = ""
     detail: str = ""
+
+
+class DaemonState(StrEnum):
+    """What the daemon is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    """Results cannot be stored (disk full): frames are kept queued."""
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How one source stands.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"folder D:/data"``.
+    ok : bool
+        Whether frames can arrive from it now.
+    detail : str
+        One sentence: what it watches and how, or what is wrong.
+    counters : mapping of str to int
+        Such as ``arrived``, ``duplicates``, ``malformed``, ``gaps``.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonStatus:
+    """How the daemon stands, for the page, the metrics and the log.
+
+    Parameters
+    ----------
+    state : DaemonState
+        What it is doing, ``detail`` why.
+    since : datetime
+        Start of the process; timezone-aware, UTC.
+    model : ModelIdentity or None
+        The model in use.
+    sources : tuple of SourceStatus
+        In the order of the configuration.
+    queued, queue_size : int
+        Arrivals that wait, and how many may.
+    in_hand : str
+        Source of the frame being worked on, or empty.
+    counters : mapping of str to int
+        ``frames``, ``molecules``, ``duplicates``, ``faults``, ``retries``, ``quarantined``, ``worker_restarts``.
+    lag_s : float or None
+        From a file found ready to its result stored, last frame; None before the first.
+    """
+
+    state: DaemonState
+    since: datetime
+    detail: str = ""
+    model: ModelIdentity | None = None
+    sources: tuple[SourceStatus, ...] = ()
+    queued: int = 0
+    queue_size: int = 0
+    in_hand: str = ""
+    counters: Mapping[str, int] = field(default_factory=dict)
+    lag_s: float | None = None

@@ -45,7 +45,7 @@ class Arrival:
 
 
 Put = Callable[[Arrival], None]
-"""Takes an arrival; blocks while the daemon's queue is full; raises ``StoppedError`` when the daemon stops meanwhile."""
+"""Takes an arrival; blocks while the daemon's queue is full; raises ``StoppedError`` when the daemon stops."""
 
 Report = Callable[[Fault], None]
 """Takes a fault to be counted, stored and shown."""

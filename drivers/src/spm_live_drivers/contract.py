@@ -274,8 +274,8 @@ class ReadOptions:
     Parameters
     ----------
     channel : str or None
-        Channel by name, without regard to case; None lets the reader choose: Z where it varies, else current, else
-        frequency shift.
+        Channel by name, without regard to case; None lets the reader choose: Z where it varies, else a frequency shift
+        that shows a picture, else current.
     trace : Trace
         Which direction of the fast axis.
     nm_per_px : float or None
@@ -284,6 +284,9 @@ class ReadOptions:
         How a false-colour picture is turned back into height: ``"auto"``, or the name of a table.
     timezone : str or None
         IANA name of the instrument's zone, since files hold local time; None means the zone of this machine.
+    digest : bool
+        Whether the digest of the whole file is taken. False leaves ``FrameRef.sha256`` empty, and is faster where
+        pixels alone are wanted: a channel is then read without touching the others.
     """
 
     channel: str | None = None
@@ -291,6 +294,7 @@ class ReadOptions:
     nm_per_px: float | None = None
     colour_table: str = "auto"
     timezone: str | None = None
+    digest: bool = True
 
 
 class FileStatus(StrEnum):

@@ -1,0 +1,65 @@
+"""Opens the file of a scan, or says in a ``FrameError`` why it cannot be opened."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from spm_live_drivers.contract import FrameRef
+from spm_live_drivers.errors import FrameError
+
+
+def file_ref(path: Path) -> FrameRef:
+    """Name a file in an error: its absolute path, links not followed."""
+    return FrameRef(source=os.path.abspath(path))  # noqa: PTH100 - five times faster than Path.absolute
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading.
+
+    Anything else is refused before it is opened: a named pipe would block for ever.
+
+    Raises
+    ------
+    FrameError
+        If it is not there, not a regular file, empty, or cannot be read; also if reading it fails inside the block.
+    """
+    ref = file_ref(path)
+    try:
+        status = os.stat(path)  # noqa: PTH116 - hot path
+        if stat.S_ISDIR(status.st_mode):
+            raise FrameError(ref, "read", "is a folder, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise FrameError(ref, "read", "is not a regular file")
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+            yield file
+    except OSError as error:
+        broken = isinstance(error, FileNotFoundError) and path.is_symlink()
+        reason = "is a link to nothing" if broken else f"cannot be opened: {error.strerror or error}"
+        raise FrameError(ref, "read", reason) from error
+
+
+@contextmanager
+def map_regular(path: Path) -> Iterator[mmap.mmap]:
+    """Map a regular file into memory, read-only, for as long as the block runs.
+
+    Keep the block short: on Windows a mapped file cannot be renamed or deleted by the instrument, and on Linux a file
+    that somebody shortens while it is mapped ends the process (SIGBUS) when the lost part is touched.
+
+    Raises
+    ------
+    FrameError
+        As :func:`open_regular`, and if the file is empty.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size == 0:
+            raise FrameError(file_ref(path), "read", "the file is empty")
+        with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
+            yield mapped

@@ -63,6 +63,10 @@ class Levelling(StrEnum):
     POLYNOMIAL = "polynomial"
     ROWS = "rows"
     """Plane, then every row shifted by the median of its differences to the row before."""
+    MEDIAN = "median"
+    """Plane, then every row shifted by its median."""
+    SCARS = "scars"
+    """As ROWS, then scars along the fast axis replaced by what lies above and below them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +153,14 @@ class ModelInput:
         Row and column of each tile's upper left pixel in the resampled picture.
     letterbox : Letterbox
         The resampled picture in the frame.
+    ref : FrameRef
+        The frame, to be named in an error.
     """
 
     tiles: NDArray[np.float32]
     origins: NDArray[np.int64]
     letterbox: Letterbox
+    ref: FrameRef = FrameRef(source="")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

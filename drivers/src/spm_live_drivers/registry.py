@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from spm_live_drivers.contract import Frame, FrameRef, Reader, ReadOptions
+from spm_live_drivers.contract import Frame, Reader, ReadOptions
 from spm_live_drivers.errors import FrameError
+from spm_live_drivers.formats.opening import digest, file_ref, open_regular
 
 ENTRY_POINT_GROUP = "spm_live.drivers"
 HEAD_BYTES = 4096
@@ -38,14 +38,11 @@ def find_reader(path: Path) -> Reader:
     Raises
     ------
     FrameError
-        If the file cannot be opened, is empty, or no reader knows it.
+        If the file cannot be opened, is no regular file, is empty, or no reader knows it.
     """
-    ref = FrameRef(source=str(path))
-    try:
-        with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except OSError as error:
-        raise FrameError(ref, "read", f"cannot be opened: {error.strerror or error}") from error
+    ref = file_ref(path)
+    with open_regular(path) as file:
+        head = file.read(HEAD_BYTES)
     if not head:
         raise FrameError(ref, "read", "the file is empty")
     for reader in readers():
@@ -74,8 +71,5 @@ def file_sha256(path: Path) -> str:
     FrameError
         If the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FrameError(FrameRef(source=str(path)), "read", f"cannot be read: {error.strerror or error}") from error
+    with open_regular(path) as file:
+        return digest(file)

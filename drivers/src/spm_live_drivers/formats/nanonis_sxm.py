@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,7 @@ from spm_live_drivers.contract import (
     Trace,
 )
 from spm_live_drivers.errors import FrameError
+from spm_live_drivers.formats.clock import UnknownZoneError, to_utc
 from spm_live_drivers.formats.nanonis_channels import choose, named, scan_pass
 from spm_live_drivers.formats.nanonis_header import (
     MAGIC,
@@ -242,7 +242,10 @@ def _info(
     ref: FrameRef, header: SxmHeader, channel: ChannelInfo, complete_rows: int, options: ReadOptions
 ) -> FrameInfo:
     fields = header.fields
-    started = _started(fields, options.timezone, ref)
+    try:
+        started = to_utc(recorded_at(fields), options.timezone)
+    except UnknownZoneError as error:
+        raise FrameError(ref, "read", str(error)) from error
     acquired_s = number_in(fields, "ACQ_TIME")
     bias_v, setpoint, unit = _settings(fields, channel, options.trace)
     version = fields.get("NanonisMain>SW Version", "")
@@ -269,20 +272,6 @@ def _info(
         warnings=header.warnings,
         metadata=fields,
     )
-
-
-def _started(fields: dict[str, str], timezone: str | None, ref: FrameRef) -> datetime | None:
-    local = recorded_at(fields)
-    if local is None:
-        return None
-    try:
-        zone = ZoneInfo(timezone) if timezone else None
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise FrameError(ref, "read", f"there is no time zone {timezone!r}") from error
-    try:
-        return (local.replace(tzinfo=zone) if zone else local).astimezone(UTC)
-    except (OverflowError, OSError, ValueError):  # years that the system's clock does not know
-        return None
 
 
 def _later(started: datetime | None, seconds: float | None) -> datetime | None:

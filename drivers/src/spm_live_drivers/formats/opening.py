@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from spm_live_drivers.contract import FrameRef
 from spm_live_drivers.errors import FrameError
@@ -20,7 +21,7 @@ def file_ref(path: Path) -> FrameRef:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
+def open_regular(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading.
 
     Anything else is refused before it is opened: a named pipe would block for ever.
@@ -37,7 +38,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
             raise FrameError(ref, "read", "is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
             raise FrameError(ref, "read", "is not a regular file")
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - hot path
+        with path.open("rb") as file:
             yield file
     except OSError as error:
         broken = isinstance(error, FileNotFoundError) and path.is_symlink()
@@ -63,3 +64,9 @@ def map_regular(path: Path) -> Iterator[mmap.mmap]:
             raise FrameError(file_ref(path), "read", "the file is empty")
         with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
             yield mapped
+
+
+def digest(file: BufferedReader) -> str:
+    """Hex digest of a whole open file, wherever it stands."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,208 @@
+"""Puts the parts together: store, feed, daemon, publisher and viewer, and takes them apart again in reverse."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import signal
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from spm_live.daemon import Daemon
+from spm_live.errors import SetupError
+from spm_live.publish.feed import Feed
+from spm_live.publish.metrics import Metrics
+from spm_live.publish.store import Store
+from spm_live.publish.zeromq import ZeroMQPublisher
+from spm_live.settings import Settings
+from spm_live.sources import Source
+from spm_live.sources.folder import FolderSource
+from spm_live.sources.zeromq import ZeroMQSource
+from spm_live.web.server import WebServer, create_app
+
+logger = logging.getLogger(__name__)
+
+TOKEN_BYTES = 24
+ASK_TIMEOUT_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A daemon with all that belongs to it, ready to run.
+
+    Parameters
+    ----------
+    daemon : Daemon
+        Its ``run`` returns when its ``stop`` was called.
+    url : str or None
+        The viewer's address with the token in it; None where the viewer is off.
+    """
+
+    daemon: Daemon
+    url: str | None
+
+
+@contextmanager
+def open_service(settings: Settings, load: Callable[[], Settings] | None = None) -> Iterator[Service]:
+    """Open everything a configuration asks for, and close it at the end.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    load : callable or None
+        Reads the configuration again, for a reload.
+
+    Raises
+    ------
+    SetupError
+        If a port is taken, the model does not load, or the store is in use by another daemon.
+    """
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store(settings))
+        token = settings.web.token or token_beside(settings.store.path)
+        feed, metrics = Feed(), Metrics()
+        daemon = Daemon(settings, store=store, feed=feed, metrics=metrics, make_sources=make_sources, load=load)
+        stack.callback(daemon.close)
+        if settings.publish.enabled:
+            publisher = ZeroMQPublisher(settings.publish, feed, store, daemon.status, token)
+            publisher.start()
+            stack.callback(publisher.stop)
+        url = None
+        if settings.web.enabled:
+            app = create_app(store, feed, daemon.status, token, daemon.reload if load else None, metrics)
+            server = WebServer(app, settings.web.host, settings.web.port)
+            port = server.start()
+            stack.callback(server.stop)
+            url = f"http://{settings.web.host}:{port}/?token={token}"
+        yield Service(daemon, url)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store of a configuration, making its folder.
+
+    Raises
+    ------
+    SetupError
+        If the folder cannot be made, or the store is in use.
+    """
+    path = settings.store.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{path.parent}: cannot be made ({error.strerror}); set store.path to another place"
+        ) from error
+    return Store(path, min_free_mb=settings.store.min_free_mb)
+
+
+def token_beside(store: Path) -> str:
+    """The token kept in a file beside the store, made at the first start and readable by its owner only.
+
+    Raises
+    ------
+    SetupError
+        If the file cannot be written.
+    """
+    path = store.with_suffix(".token")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(TOKEN_BYTES))
+        except FileExistsError:
+            pass
+        return path.read_text().strip()
+    except OSError as error:
+        raise SetupError(f"{path}: cannot be written ({error.strerror}); set web.token in the configuration") from error
+
+
+def make_sources(settings: Settings) -> Sequence[Source]:
+    """Build the sources that a configuration names."""
+    inbox = settings.store.path.parent / "inbox"
+    folders: list[Source] = [FolderSource(folder) for folder in settings.folders]
+    return [*folders, *(ZeroMQSource(socket, inbox) for socket in settings.zeromq)]
+
+
+def run_until_signalled(service: Service) -> None:
+    """Run the daemon in this thread until Ctrl-C or SIGTERM; SIGHUP reads the configuration again.
+
+    Raises
+    ------
+    SetupError
+        As :meth:`Daemon.run` does.
+    """
+    handlers: dict[int, Callable[[int, FrameType | None], Any]] = {
+        signal.SIGINT: lambda *_: service.daemon.stop(),
+        signal.SIGTERM: lambda *_: service.daemon.stop(),
+    }
+    if hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = lambda *_: service.daemon.ask_reload()
+    if hasattr(signal, "SIGBREAK"):
+        handlers[signal.SIGBREAK] = lambda *_: service.daemon.stop()
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        service.daemon.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ask_running(settings: Settings, path: str) -> list[str]:
+    """Ask the daemon that runs with these settings to do something, over its HTTP interface.
+
+    Parameters
+    ----------
+    settings : Settings
+        Where it listens, and its token.
+    path : str
+        Such as ``"/api/reload"``.
+
+    Returns
+    -------
+    list of str
+        What it answers.
+
+    Raises
+    ------
+    SetupError
+        If it does not answer, or says no.
+    """
+    if not settings.web.enabled or not settings.web.port:
+        raise SetupError("the daemon has no fixed port to be asked at: set web.port, or send it SIGHUP")
+    token = settings.web.token or token_beside(settings.store.path)
+    host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
+    url = f"http://{host}:{settings.web.port}{path}"
+    request = urllib.request.Request(url, method="POST", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310 - http, as written above
+            return list(json.load(answer)["messages"])
+    except urllib.error.HTTPError as error:
+        with error:
+            raise SetupError(_problems(error.read())) from error
+    except OSError as error:
+        raise SetupError(f"no daemon answers at {host}:{settings.web.port} ({error}); is it running?") from error
+
+
+def run_in_thread(service: Service) -> threading.Thread:
+    """Run the daemon in a thread of its own; ends after ``service.daemon.stop()``."""
+    thread = threading.Thread(target=service.daemon.run, name="spm-live-daemon")
+    thread.start()
+    return thread
+
+
+def _problems(answer: bytes) -> list[str]:
+    try:
+        return [str(problem) for problem in json.loads(answer)["problems"]]
+    except (ValueError, KeyError, TypeError):
+        return [answer.decode(errors="replace")]

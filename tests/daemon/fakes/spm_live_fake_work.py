@@ -1,0 +1,51 @@
+"""Work for the worker process that does what the text in the file says; imported by name in the child."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+from spm_live.daemon.worker import Job
+from spm_live.domain import (
+    ClassCount,
+    FrameInfo,
+    FrameRef,
+    ModelIdentity,
+    MoleculeMap,
+    Processed,
+    ScanGeometry,
+    Trace,
+)
+from spm_live.errors import FrameError, NotReadyError, SetupError
+from spm_live.settings import ModelSettings
+from spm_live_drivers.registry import file_sha256
+
+
+class FakeWork:
+    """A file of the text ``ok``, ``fault``, ``bug``, ``crash``, ``hang`` or ``wait`` gets just that."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        if settings.name == "broken":
+            raise SetupError(["no model is called 'broken'", "and it does not fit either"])
+        if settings.name == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.identity = ModelIdentity(settings.name, "1", "00")
+        self.classes = ("molecule",)
+
+    def __call__(self, job: Job) -> Processed:
+        text = job.path.read_text()
+        ref = FrameRef(str(job.path), file_sha256(job.path), "Z", Trace.FORWARD)
+        if text.startswith("fault"):
+            raise FrameError(ref, "read", "the header says so")
+        if text.startswith("wait"):
+            raise NotReadyError(ref, "read", "the chain does not list it yet")
+        if text.startswith("bug"):
+            raise ZeroDivisionError("a bug")
+        if text.startswith("crash"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if text.startswith("hang"):
+            threading.Event().wait()
+        info = FrameInfo(ref, ScanGeometry(4, 4, (4.0, 4.0)), "m", complete_rows=4, format="fake")
+        counts = {"molecule": ClassCount(0, 0, 0.0, 0.0)}
+        return Processed(MoleculeMap(info, self.identity, (), counts, 16.0, 0.0), b"preview", b"thumbnail", {"read": 1.0})

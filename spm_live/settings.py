@@ -182,6 +182,9 @@ class PublishSettings(_Section):
         "tcp://127.0.0.1:5652", pattern=r"^(tcp|ipc)://.+", description="ROUTER socket that late joiners ask."
     )
     curve: CurveSettings | None = Field(None, description="Keys; needed to bind beyond this machine.")
+    curve_clients: tuple[str, ...] = Field(
+        (), description="Public keys of the only programs let in; empty: all that know this side's public key."
+    )
 
     @model_validator(mode="after")
     def _closed_or_encrypted(self) -> Self:

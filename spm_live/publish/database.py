@@ -79,12 +79,13 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
         self._closed = False
+        self._unsynced = False
         self._writer: sqlite3.Connection | None = None
         self._claim = self._claimed() if exclusive and not read_only else None
         try:
             if read_only:
                 self._idle.append(self._open_reader())
-                _check(self._idle[0], self.path, may_migrate=False)
+                schema.check(self._idle[0], self.path, may_migrate=False)
             else:
                 self._writer = self._open_writer()
         except sqlite3.Error as error:
@@ -119,6 +120,8 @@ class Database:
                 writer.execute("BEGIN IMMEDIATE")
                 yield writer
                 writer.execute("COMMIT")
+                # The log is synced as a whole: a durable commit covers what was written before it.
+                self._unsynced = not durable
             except BaseException as error:
                 _roll_back(writer)
                 meaning = self._meaning(error)
@@ -147,6 +150,25 @@ class Database:
             if meaning is None:
                 raise
             raise meaning from error
+
+    def flush(self) -> None:
+        """Return when every finished transaction would survive a power cut.
+
+        Raises
+        ------
+        StoreError
+            If the disk does not take it.
+        """
+        with self._lock:
+            if not self._unsynced or self._writer is None:
+                return
+            try:
+                # A checkpoint syncs the log before it copies from it, even where readers keep it from copying all.
+                self._writer.execute("PRAGMA synchronous = FULL")
+                self._writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error as error:
+                raise self._meaning(error) or error from error
+            self._unsynced = False
 
     def close(self) -> None:
         """Write the log back into the file, close every connection and give up the claim. Closing twice is allowed."""
@@ -180,7 +202,7 @@ class Database:
     def _open_writer(self) -> sqlite3.Connection:
         writer = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            _check(writer, self.path, may_migrate=True)
+            schema.check(writer, self.path, may_migrate=True)
             mode = writer.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             if mode != "wal":
                 raise SetupError(f"store {self.path}: this disk does not allow it (no WAL); use a local disk")
@@ -262,31 +284,6 @@ _BROKEN = {
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
-
-
-def _check(connection: sqlite3.Connection, path: Path, *, may_migrate: bool) -> None:
-    """Refuse a file that is not ours before anything is changed in it.
-
-    Raises
-    ------
-    SetupError
-        With a sentence that says what to do.
-    """
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    mark = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = schema.version_of(connection)
-    if mark != schema.APPLICATION_ID and (tables or version):
-        raise SetupError(f"store {path}: is a database of another program; choose another store.path")
-    if version > schema.SCHEMA_VERSION:
-        raise SetupError(
-            f"store {path}: was written by a newer spm-live (schema {version}, this one knows "
-            f"{schema.SCHEMA_VERSION}); update spm-live or choose another store.path"
-        )
-    if version < schema.SCHEMA_VERSION and not may_migrate:
-        raise SetupError(
-            f"store {path}: was written by an older spm-live (schema {version}); start 'spm-live run' on it once to "
-            "bring it up to date"
-        )
 
 
 def _why_not_opened(path: Path, error: sqlite3.Error) -> str:

@@ -48,7 +48,7 @@ class History:
         found: int | None = self._one("SELECT id FROM frames WHERE sha256 = ?", (sha256,))
         return found
 
-    def file_known(self, path: Path, size: int, mtime_ns: int) -> bool:
+    def file_known(self, path: str | Path, size: int, mtime_ns: int) -> bool:
         """Whether this state of a file was dealt with, with whatever outcome."""
         key = (plain_text(str(path)), size, mtime_ns)
         return self._one("SELECT 1 FROM files WHERE path = ? AND size = ? AND mtime_ns = ?", key) is not None

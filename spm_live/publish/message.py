@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spm_live.domain import ClassCount, DaemonStatus, Fault, FrameRef, ModelIdentity, Molecule, Processed, SourceStatus
 
@@ -186,11 +188,21 @@ def plain_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def outline_points(outline_px: Iterable[Sequence[float]] | np.ndarray[Any, np.dtype[Any]]) -> list[list[float]]:
-    """Round a polygon to :data:`OUTLINE_DECIMALS`; the same from a detection and from the store's float32."""
-    points = np.asarray(outline_px, dtype=np.float32).reshape(-1, 2).astype(np.float64)
-    rounded: list[list[float]] = points.round(OUTLINE_DECIMALS).tolist()
-    return rounded
+def outline_points(flat: NDArray[np.float32]) -> list[list[float]]:
+    """Round a polygon to :data:`OUTLINE_DECIMALS`: the same whether it was just found or comes from the store.
+
+    Parameters
+    ----------
+    flat : (2 N,) float32 array
+        Column, row, column, row, ... in frame pixels.
+
+    Returns
+    -------
+    list of [float, float]
+        Columns and rows.
+    """
+    points: list[list[float]] = flat.astype(np.float64).round(OUTLINE_DECIMALS).reshape(-1, 2).tolist()
+    return points
 
 
 def _envelope(kind: str) -> Message:
@@ -224,7 +236,7 @@ def _molecule(molecule: Molecule) -> Message:
         "width_nm": finite(molecule.width_nm),
         "orientation_deg": finite(molecule.orientation_deg),
         "box_px": _numbers(molecule.box_px),
-        "outline_px": outline_points(molecule.outline_px),
+        "outline_px": outline_points(np.fromiter(chain.from_iterable(molecule.outline_px), dtype=np.float32)),
         "touches_edge": bool(molecule.touches_edge),
         "spectra": [plain_text(source) for source in molecule.spectra],
     }

@@ -8,8 +8,10 @@ together.
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from spm_live import __version__
+from spm_live.errors import SetupError
 
 APPLICATION_ID = 0x53504D4C
 """``SPML``: marks the file as ours in its header (sqlite.org/pragma.html#pragma_application_id)."""
@@ -153,6 +155,31 @@ def migrate(connection: sqlite3.Connection, steps: tuple[tuple[str, ...], ...] =
                 connection.execute("ROLLBACK")
             raise
     return before
+
+
+def check(connection: sqlite3.Connection, path: Path, *, may_migrate: bool) -> None:
+    """Refuse a file that is not ours before anything is changed in it.
+
+    Raises
+    ------
+    SetupError
+        With a sentence that says what to do.
+    """
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    mark = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = version_of(connection)
+    if mark != APPLICATION_ID and (tables or version):
+        raise SetupError(f"store {path}: is a database of another program; choose another store.path")
+    if version > SCHEMA_VERSION:
+        raise SetupError(
+            f"store {path}: was written by a newer spm-live (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); update spm-live or choose another store.path"
+        )
+    if version < SCHEMA_VERSION and not may_migrate:
+        raise SetupError(
+            f"store {path}: was written by an older spm-live (schema {version}); start 'spm-live run' on it once to "
+            "bring it up to date"
+        )
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -34,7 +34,7 @@ __all__ = ["FileKey", "Saved", "Store", "StoreError", "StoreFullError"]
 class FileKey:
     """One state of a file: the same path with another size or time is to be looked at again."""
 
-    path: Path
+    path: str | Path
     size: int
     mtime_ns: int
 
@@ -105,7 +105,7 @@ class Store(History):
         super().__init__(Database(path, read_only=read_only, exclusive=exclusive, min_free_mb=min_free_mb, room=room))
         self._clock = clock
 
-    def remember_file(self, path: Path, size: int, mtime_ns: int, sha256: str, outcome: str) -> None:
+    def remember_file(self, path: str | Path, size: int, mtime_ns: int, sha256: str, outcome: str) -> None:
         """Note that this state of a file needs no second look.
 
         Survives a killed process at once and a power cut shortly after: what is forgotten is only looked at again.
@@ -117,6 +117,13 @@ class Store(History):
         """
         with self._database.write(durable=False) as connection:
             self._remember(connection, FileKey(path, size, mtime_ns), sha256, outcome)
+
+    def durable(self) -> None:
+        """Return when everything acknowledged so far would survive a power cut.
+
+        Quick: only what :meth:`remember_file` noted last may still have to be written.
+        """
+        self._database.flush()
 
     def begin_try(self, sha256: str, source: str) -> int:
         """Count a try before it begins, so that a frame that kills the machine is known at the next start.

@@ -1,0 +1,98 @@
+// The list of past frames: pages of it are loaded as they come into sight.
+
+import { thumbnailAddress } from "./api.js";
+import { classColour } from "./colours.js";
+import { count, plural, when } from "./format.js";
+import { el } from "./dom.js";
+
+const KEPT_ROWS = 600; // weeks of frames must not pile up in a page that is left open
+
+export class History {
+  /** list: a FrameList; onPick(id) when a person chooses; onWanted() when older ones should be loaded. */
+  constructor({ box, list, onPick, onWanted }) {
+    Object.assign(this, { box, list, onPick, onWanted });
+    this.rows = new Map();
+    this.shown = null;
+    this.end = el("p", { class: "history-end quiet" });
+    box.append(this.end);
+    this.near = false;
+    new IntersectionObserver(
+      ([entry]) => {
+        this.near = entry.isIntersecting;
+        this.more();
+      },
+      { root: box, rootMargin: "600px" },
+    ).observe(this.end);
+  }
+
+  /** Ask for older frames while the end of the list is near. */
+  more() {
+    if (this.near && !this.list.complete && this.list.all.length > 0) this.onWanted();
+  }
+
+  /** Bring the rows in line with the list; following: nobody is looking at past frames. */
+  update(following) {
+    if (following && this.box.scrollTop === 0 && this.box.scrollLeft === 0) this.list.trim(KEPT_ROWS);
+    const wanted = new Map(this.list.all.map((frame) => [frame.id, frame]));
+    for (const [id, row] of this.rows) {
+      if (wanted.get(id)?.sha256 === row.sha256) continue;
+      row.node.remove();
+      this.rows.delete(id);
+    }
+    let after = null;
+    for (const frame of this.list.all) {
+      let row = this.rows.get(frame.id);
+      if (row === undefined) {
+        row = { node: this.row(frame), sha256: frame.sha256 };
+        this.rows.set(frame.id, row);
+        if (after === null) this.box.prepend(row.node);
+        else after.after(row.node);
+      }
+      after = row.node;
+    }
+    this.end.textContent = this.list.complete ? "" : "Loading older frames…";
+    this.end.hidden = this.list.all.length === 0;
+    this.mark(this.shown);
+  }
+
+  /** Say that loading did not work; the next scroll tries again. */
+  failed() {
+    this.end.textContent = "Older frames could not be loaded.";
+  }
+
+  /** Mark the frame that is on the canvas; bring it into sight if asked. */
+  mark(id, reveal = false) {
+    this.rows.get(this.shown)?.node.removeAttribute("aria-current");
+    this.shown = id;
+    const node = this.rows.get(id)?.node;
+    node?.setAttribute("aria-current", "true");
+    if (reveal) node?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
+  row(frame) {
+    const counts = Object.entries(frame.counts).filter(([, each]) => each.total > 0);
+    return el(
+      "button",
+      { type: "button", class: "row", "data-id": frame.id, title: frame.source, click: () => this.onPick(frame.id) },
+      el("img", { src: thumbnailAddress(frame), alt: "", loading: "lazy", decoding: "async", width: 56, height: 56 }),
+      el(
+        "span",
+        { class: "row-text" },
+        el("span", { class: "row-name" }, frame.name),
+        el("span", { class: "row-time quiet" }, when(frame.ended ?? frame.processed), frame.partial ? ", partial" : ""),
+        el(
+          "span",
+          { class: "row-counts", title: `${plural(frame.total, "molecule")}` },
+          el("b", {}, count(frame.total)),
+          ...counts.map(([label, each]) => part(label, each.total)),
+        ),
+      ),
+    );
+  }
+}
+
+function part(label, total) {
+  const mark = el("i", { class: "dot", "aria-hidden": "true" });
+  mark.style.background = classColour(label);
+  return el("span", { class: "row-count", title: label }, mark, count(total), el("span", { class: "unseen" }, ` ${label}`));
+}

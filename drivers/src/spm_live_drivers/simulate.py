@@ -266,3 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -93,10 +93,10 @@ class Tip:
     jump: float = 0.05
 
 
-def draw_species(rng: np.random.Generator, label: str) -> Species:
-    """Draw one species: 1.0 to 2.4 nm wide, 0.06 to 0.5 nm high, its lobes apart or melted together."""
+def draw_species(rng: np.random.Generator, label: str, height_nm: float) -> Species:
+    """Draw one species of about a height: 1.0 to 2.4 nm wide (a rod up to 2.8), its lobes apart or melted together."""
     width = float(rng.triangular(1.0, 1.4, 2.4))
-    height = float(np.exp(rng.uniform(np.log(0.06), np.log(0.5))))
+    height = float(height_nm * rng.uniform(0.6, 1.4))
     spread, centre = {
         "three-lobe": (rng.uniform(0.45, 0.95), rng.uniform(0.0, 1.2) * (rng.random() < 0.6)),
         "four-lobe": (rng.uniform(0.38, 0.58), rng.uniform(0.0, 0.9) * (rng.random() < 0.5)),
@@ -110,18 +110,20 @@ def draw_sample(rng: np.random.Generator) -> Sample:
     count = int(rng.choice([1, 2, 3], p=[0.3, 0.35, 0.35]))
     labels = rng.permutation(MOLECULE_CLASSES)[:count]
     shares = rng.dirichlet(np.full(count, 4.0))
-    species = tuple(draw_species(rng, str(label)) for label in labels)
+    height = float(np.exp(rng.uniform(np.log(0.06), np.log(0.4))))
+    species = tuple(draw_species(rng, str(label), height) for label in labels)
+    bare = rng.random() < 0.1
     highest = max(one.height_nm for one in species)
     return Sample(
         species=species,
         shares=tuple(float(share) for share in shares),
-        coverage=float(rng.choice([0.0, 1.0], p=[0.06, 0.94]) * rng.uniform(0.02, 0.4)),
-        island=float(rng.uniform(0.0, 0.8)),
+        coverage=0.0 if bare else float(rng.uniform(0.02, 0.4)),
+        island=0.0 if bare else float(rng.uniform(0.0, 0.8)),
         gap=float(rng.uniform(0.02, 0.4)),
         symmetry_deg=float(rng.choice([0.0, 30.0, 60.0, 90.0], p=[0.55, 0.15, 0.15, 0.15])),
         steps=float(rng.uniform(0.0, 1.2)),
         adsorbates_per_nm2=float(rng.uniform(0.0, 0.02)),
-        corrugation_nm=float(highest * rng.uniform(0.0, 0.12)),
+        corrugation_nm=float(highest * rng.uniform(0.0, 0.06)),
         period_nm=float(np.exp(rng.uniform(np.log(0.3), np.log(7.0)))),
     )
 

@@ -1,7 +1,7 @@
 """Turning a frame into what a model, or a person, wants to see.
 
-Everything here is a pure function: it never writes what it was given and keeps nothing between calls, so that the result
-does not depend on the order of calls or the number of threads.
+Everything here is a pure function: it never writes what it was given and keeps nothing between calls, so that the
+result does not depend on the order of calls or the number of threads.
 """
 
 from __future__ import annotations

@@ -197,8 +197,8 @@ def _least_squares(
     """Least squares by the normal equations; a trace of ridge settles what too few lines leave open."""
     weighted = basis if weight is None else basis * weight[:, None]
     gram = weighted.T @ basis
-    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram)
-    solution: NDArray[np.float64] = np.linalg.solve(gram, weighted.T @ z)
+    ridge = RIDGE * np.trace(gram) * np.eye(gram.shape[0])
+    solution: NDArray[np.float64] = np.linalg.solve(gram + ridge, weighted.T @ z)
     return solution
 
 

@@ -1,0 +1,110 @@
+"""What part of a frame was scanned, and what lies at its border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spm_live.domain import Frame
+
+SHORTEST_GAP_PX = 3
+"""Fewer missing pixels than this in a line are a drop-out, not a border: the molecule around them is not cut."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScannedArea:
+    """The scanned part of a frame.
+
+    Parameters
+    ----------
+    scanned : (rows, columns) bool array
+        Pixels with a finite value.
+    pixels : int
+        Number of them.
+    beyond : (rows, columns) bool array or None
+        What was not scanned, without drop-outs of one or two pixels; None where there is no such place.
+    extent : (float, float, float, float)
+        x1, y1, x2, y2 of the smallest rectangle around the rest: edges, in frame pixels.
+    """
+
+    scanned: NDArray[np.bool_]
+    pixels: int
+    beyond: NDArray[np.bool_] | None
+    extent: tuple[float, float, float, float]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every pixel was scanned."""
+        return self.pixels == self.scanned.size
+
+    def holds(self, xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether points lie where the frame was scanned (drop-outs count as scanned).
+
+        Parameters
+        ----------
+        xy_px : (N, 2) float array
+            Column and row; (0, 0) is the centre of the upper left pixel.
+
+        Returns
+        -------
+        (N,) bool array
+        """
+        rows, columns = self.scanned.shape
+        x, y = np.rint(xy_px).astype(np.int64).T
+        inside: NDArray[np.bool_] = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+        if self.beyond is not None:
+            inside &= ~self.beyond[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
+        return inside
+
+    def near_border(self, polygons: list[NDArray[np.float64]], margin: tuple[float, float]) -> NDArray[np.bool_]:
+        """Find shapes that the border of what was scanned cuts.
+
+        Parameters
+        ----------
+        polygons : list of N (P, 2) float arrays
+            Outlines in frame pixels, pixel centres; none of them empty.
+        margin : (float, float)
+            How near, along x and y, in frame pixels, counts as touching.
+
+        Returns
+        -------
+        (N,) bool array
+        """
+        if not polygons:
+            return np.zeros(0, dtype=bool)
+        points = np.concatenate(polygons)
+        owner = np.repeat(np.arange(len(polygons)), [len(polygon) for polygon in polygons])
+        left, top, right, bottom = self.extent
+        x, y = points[:, 0] + 0.5, points[:, 1] + 0.5
+        near = (x <= left + margin[0]) | (y <= top + margin[1]) | (x >= right - margin[0]) | (y >= bottom - margin[1])
+        if self.beyond is not None:
+            kernel = np.ones([2 * round(size) + 1 for size in (margin[1], margin[0])], dtype=np.uint8)
+            shore = cv2.dilate(self.beyond.view(np.uint8), kernel)
+            rows, columns = self.scanned.shape
+            column, row = np.rint(points).astype(np.int64).T
+            near |= shore[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)] > 0
+        return np.bincount(owner, weights=near, minlength=len(polygons)) > 0
+
+
+def survey(frame: Frame) -> ScannedArea:
+    """Find what was scanned of a frame."""
+    scanned = np.isfinite(frame.data)
+    rows, columns = scanned.shape
+    whole = (0.0, 0.0, float(columns), float(rows))
+    pixels = int(np.count_nonzero(scanned))
+    if pixels == scanned.size:
+        return ScannedArea(scanned, pixels, None, whole)
+    kernel = np.ones((1, min(SHORTEST_GAP_PX, columns)), dtype=np.uint8)
+    beyond = cv2.morphologyEx((~scanned).view(np.uint8), cv2.MORPH_OPEN, kernel, borderValue=1) > 0
+    if not beyond.any():
+        return ScannedArea(scanned, pixels, None, whole)
+    used_columns, used_rows = (np.flatnonzero(~beyond.all(axis=axis)) for axis in (0, 1))
+    if used_rows.size == 0:
+        return ScannedArea(scanned, pixels, beyond, whole)
+    extent = (used_columns[0], used_rows[0], used_columns[-1] + 1, used_rows[-1] + 1)
+    return ScannedArea(
+        scanned, pixels, beyond, (float(extent[0]), float(extent[1]), float(extent[2]), float(extent[3]))
+    )

@@ -1,0 +1,190 @@
+"""Outlines, areas and axes of masks, for all molecules of a frame at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+MASK_THRESHOLD = 0.5
+"""Where a mask's probability exceeds this lies the molecule (He et al. 2017, arXiv:1703.06870, section 3.1)."""
+GRID_SIDE = 56
+"""Masks are interpolated to about this many cells a side, which makes areas good to about 1 %."""
+MOST_POINTS = 64
+"""Corners of an outline, at most."""
+OUTLINE_ERROR_CELLS = 0.3
+"""How far a simplified outline may lie from the exact one, in cells of the grid."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Area, centroid and second moments of N shapes, in a coordinate system of the caller's.
+
+    Parameters
+    ----------
+    area : (N,) float64 array
+        0 for a shape without a cell.
+    center : (N, 2) float64 array
+        x, y; NaN where the area is 0.
+    spread : (N, 3) float64 array
+        Variances along x and y, and the covariance; NaN where the area is 0.
+    """
+
+    area: NDArray[np.float64]
+    center: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+def refine(masks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolate masks to a finer grid.
+
+    Parameters
+    ----------
+    masks : (N, M, M) float32 array
+        Probabilities.
+
+    Returns
+    -------
+    (N, U, U) float32 array
+        U is the multiple of M nearest to 56, at least M.
+    """
+    count, size = masks.shape[:2]
+    factor = max(1, round(GRID_SIDE / size))
+    if factor == 1:
+        return masks
+    side = size * factor
+    fine = np.empty((count, side, side), dtype=np.float32)
+    for coarse, target in zip(masks, fine, strict=True):
+        cv2.resize(coarse, (side, side), dst=target, interpolation=cv2.INTER_LINEAR)
+    return fine
+
+
+def moments(inside: NDArray[np.bool_], corner: NDArray[np.float64], size: NDArray[np.float64]) -> Moments:
+    """Measure shapes given as cells of a grid over their boxes.
+
+    Parameters
+    ----------
+    inside : (N, U, U) bool array
+        Cells of the shape; row 0 first.
+    corner : (N, 2) float array
+        x and y of the outer corner of cell (0, 0).
+    size : (N, 2) float array
+        Extent of the grid along x and y.
+
+    Returns
+    -------
+    Moments
+        Exact for the union of the rectangular cells.
+    """
+    side = inside.shape[1]
+    place = (np.arange(side) + 0.5) / side - 0.5
+    powers = np.stack([np.ones(side), place, place**2], axis=1)
+    by_row = (inside.astype(np.float32) @ powers.astype(np.float32)).astype(np.float64)
+    both = np.einsum("nuk,ul->nkl", by_row, powers)
+    cells = both[:, 0, 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.stack([both[:, 1, 0], both[:, 0, 1]], axis=1) / cells[:, None]
+        square = np.stack([both[:, 2, 0], both[:, 0, 2]], axis=1) / cells[:, None]
+        product = both[:, 1, 1] / cells
+    # A cell is no point: its own variance is a twelfth of its width squared.
+    variance = (square - mean**2 + 1 / (12 * side**2)) * size**2
+    covariance = (product - mean[:, 0] * mean[:, 1]) * size[:, 0] * size[:, 1]
+    return Moments(
+        area=cells / side**2 * size[:, 0] * size[:, 1],
+        center=corner + (mean + 0.5) * size,
+        spread=np.column_stack([variance, covariance]),
+    )
+
+
+def axes(spread: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Full axes of the ellipses with given second moments.
+
+    Parameters
+    ----------
+    spread : (N, 3) float array
+        As in :class:`Moments`.
+
+    Returns
+    -------
+    length, width : (N,) float array
+        In the unit of the coordinates.
+    angle_deg : (N,) float array
+        Long axis, counter-clockwise from x where y grows up; -90 to 90.
+
+    Notes
+    -----
+    A filled ellipse with half axis a has the variance a²/4 along it, so the full axis is four standard deviations. The
+    axes diagonalise the matrix of second moments (Hu 1962, doi:10.1109/TIT.1962.1057692).
+    """
+    middle = (spread[:, 0] + spread[:, 1]) / 2
+    half = np.hypot((spread[:, 0] - spread[:, 1]) / 2, spread[:, 2])
+    angle = np.degrees(np.arctan2(2 * spread[:, 2], spread[:, 0] - spread[:, 1])) / 2
+    return 4 * np.sqrt(middle + half), 4 * np.sqrt(np.maximum(middle - half, 0)), angle
+
+
+def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Polygons around masks.
+
+    Parameters
+    ----------
+    fine : (N, U, U) float32 array
+        Probabilities, from :func:`refine`.
+
+    Returns
+    -------
+    list of N (P, 2) float32 arrays
+        x and y in cells, from 0 to U over the box; at most 64 points, at least 3, or none for a mask without a cell
+        over the threshold. Of a mask in pieces the largest piece.
+
+    Notes
+    -----
+    The border cells are followed for all masks in one go (Suzuki and Abe 1985, doi:10.1016/0734-189X(85)90016-7), one
+    mask below the other with empty cells between. Then every point takes one Newton step along the gradient towards
+    the line where the probability is one half, so that the outline does not shrink by half a cell.
+    """
+    count, side = fine.shape[:2]
+    pitch = side + 2
+    column = np.zeros((count * pitch, pitch), dtype=np.float32)
+    column.reshape(count, pitch, pitch)[:, 1:-1, 1:-1] = fine
+    contours, _ = cv2.findContours((column > MASK_THRESHOLD).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest: dict[int, NDArray[np.int32]] = {}
+    for contour in contours:
+        points = contour[:, 0, :].astype(np.int32, copy=False)
+        number = int(points[0, 1]) // pitch
+        rival = largest.get(number)
+        if rival is None or cv2.contourArea(points) > cv2.contourArea(rival):
+            largest[number] = points
+    result = [np.zeros((0, 2), dtype=np.float32)] * count
+    if not largest:
+        return result
+    numbers = list(largest)
+    lengths = [len(largest[number]) for number in numbers]
+    exact = _newton_step(column, np.concatenate([largest[number] for number in numbers]))
+    exact[:, 1] -= np.repeat(np.array(numbers, dtype=np.float32) * pitch, lengths)
+    np.clip(exact - 0.5, 0, side, out=exact)  # from centres in the padded grid to edges in the mask's own
+    for number, outline in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
+        result[number] = _simplify(outline, largest[number] - np.array([1, 1 + number * pitch], dtype=np.int32))
+    return result
+
+
+def _newton_step(field: NDArray[np.float32], points: NDArray[np.int32]) -> NDArray[np.float32]:
+    x, y = points[:, 0], points[:, 1]
+    slope = np.stack([field[y, x + 1] - field[y, x - 1], field[y + 1, x] - field[y - 1, x]], axis=1) / 2
+    steepness = np.maximum(np.sum(slope**2, axis=1), 1e-6)
+    step = ((MASK_THRESHOLD - field[y, x]) / steepness)[:, None] * slope
+    moved: NDArray[np.float64] = points + np.clip(step, -1, 1)
+    return moved.astype(np.float32)
+
+
+def _simplify(points: NDArray[np.float32], cells: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Leave out points that add little; a shape too thin for a polygon becomes the rectangle around its cells."""
+    polygon = cv2.approxPolyDP(points, OUTLINE_ERROR_CELLS, closed=True)[:, 0, :]
+    if len(polygon) < 3:
+        left, top = cells.min(axis=0)
+        right, bottom = cells.max(axis=0) + 1
+        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float32)
+    if len(polygon) > MOST_POINTS:
+        polygon = polygon[np.arange(MOST_POINTS) * len(polygon) // MOST_POINTS]
+    return np.asarray(polygon, dtype=np.float32)

@@ -1,0 +1,40 @@
+"""The spine: a frame in, the molecules on the surface out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spm_live.detect import Detector
+from spm_live.domain import Frame, MoleculeMap, Spectrum
+from spm_live.locate import locate
+from spm_live.prepare import prepare
+
+
+def process(frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = ()) -> MoleculeMap:
+    """Find the molecules of one frame.
+
+    Pure: no file, socket, clock or state. The daemon, the batch commands, the tests and the benchmark all call this.
+
+    Parameters
+    ----------
+    frame : Frame
+        As a reader delivers it.
+    detector : Detector
+        As :func:`spm_live.detect.open_detector` opens it.
+    spectra : sequence of Spectrum
+        To be matched to the molecules; :func:`spm_live.locate.spectra_of` chooses them.
+
+    Returns
+    -------
+    MoleculeMap
+        Positions, areas, counts, density and coverage.
+
+    Raises
+    ------
+    FrameError
+        If the frame would become too large, or the network fails on it.
+    """
+    manifest = detector.manifest
+    model_input = prepare(frame, manifest.spec)
+    detections = detector.detect(model_input)
+    return locate(detections, model_input.letterbox, frame, manifest.classes, manifest.identity, spectra)

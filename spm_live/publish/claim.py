@@ -53,12 +53,13 @@ class Claim:
                 f"store {path}: in use by another spm-live (process {holder}); stop that one or choose another "
                 "store.path"
             ) from error
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, f"{os.getpid()}\n".encode("ascii"))
+        with suppress(OSError):  # disk full: the number is only for the refusal
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, f"{os.getpid()}\n".encode("ascii"))
 
     def release(self) -> None:
         """Give the store free."""
-        with suppress(OSError):  # a full disk must not keep the process from ending; closing unlocks anyway
+        with suppress(OSError):  # closing unlocks anyway
             os.ftruncate(self._fd, 0)
         os.close(self._fd)
 

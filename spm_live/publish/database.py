@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import threading
@@ -80,17 +81,20 @@ class Database:
         self._idle_lock = threading.Lock()
         self._closed = False
         self._unsynced = False
+        self._still = False
         self._writer: sqlite3.Connection | None = None
         self._claim = self._claimed() if exclusive and not read_only else None
         try:
             if read_only:
+                self._still = _is_archive(self.path)
                 self._idle.append(self._open_reader())
                 schema.check(self._idle[0], self.path, may_migrate=False)
             else:
                 self._writer = self._open_writer()
         except sqlite3.Error as error:
             self.close()
-            raise SetupError(_why_not_opened(self.path, error)) from error
+            full = isinstance(self._meaning(error), StoreFullError)
+            raise SetupError(_why_not_opened(self.path, error, full=full)) from error
         except SetupError:
             self.close()
             raise
@@ -217,7 +221,7 @@ class Database:
 
     def _open_reader(self) -> sqlite3.Connection:
         place = quote(self.path.as_posix())
-        uri = f"file:{'' if place.startswith('/') else '/'}{place}?mode=ro"
+        uri = f"file:{'' if place.startswith('/') else '/'}{place}?mode=ro{'&immutable=1' if self._still else ''}"
         reader = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         reader.row_factory = sqlite3.Row
         return reader
@@ -281,13 +285,23 @@ _BROKEN = {
 }
 
 
+def _is_archive(path: Path) -> bool:
+    """Whether nobody can be writing: SQLite must be told, or it fails to make its log there.
+
+    After sqlite.org/wal.html, section "Read-Only Databases".
+    """
+    return path.is_file() and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+
+
 def _roll_back(connection: sqlite3.Connection) -> None:
     if connection.in_transaction:
         connection.execute("ROLLBACK")
 
 
-def _why_not_opened(path: Path, error: sqlite3.Error) -> str:
+def _why_not_opened(path: Path, error: sqlite3.Error, *, full: bool) -> str:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if full:
+        return f"store {path}: no room left on its disk; free some or choose another store.path"
     if code == sqlite3.SQLITE_NOTADB:
         return f"store {path}: is not a SQLite file; choose another store.path"
     if code == sqlite3.SQLITE_CORRUPT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -125,6 +126,12 @@ class History:
         """Give the small picture of a frame, as PNG."""
         png: bytes | None = self._one("SELECT thumbnail_png FROM previews WHERE frame_id = ?", (frame_id,))
         return png
+
+    def header(self, frame_id: int) -> dict[str, str] | None:
+        """Give the header of a frame's file, key to value; None for a frame stored before headers were kept."""
+        text = self._one("SELECT header FROM headers WHERE frame_id = ?", (frame_id,))
+        header: dict[str, str] | None = json.loads(text) if text is not None else None
+        return header
 
     def faults(self, limit: int, before: int | None = None) -> list[Message]:
         """List faults, newest first; as for :meth:`frames`."""

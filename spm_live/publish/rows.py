@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spm_live.publish.message import MESSAGE_SCHEMA, Message, outline_points
+from spm_live.publish.message import MESSAGE_SCHEMA, Message, outline_points, plain_text
 
 _FRAME_AS_IT_IS = (
     *("sha256", "source", "name", "format", "channel", "trace", "direction", "unit", "rows", "columns"),
@@ -86,6 +86,11 @@ def molecule_rows(message: Message) -> list[tuple[object, ...]]:
         )
         for molecule in message["molecules"]
     ]
+
+
+def header_text(metadata: Mapping[str, str]) -> str:
+    """Column of ``headers``: a JSON object in the order of the file."""
+    return _json({plain_text(key): plain_text(value) for key, value in metadata.items()})
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]) -> int:

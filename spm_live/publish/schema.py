@@ -119,7 +119,14 @@ _FIRST = (
         begun TEXT NOT NULL)""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST,)
+# The header as the file has it, so that a person can look up what the columns of frames leave out.
+_HEADERS = (
+    """CREATE TABLE headers (
+        frame_id INTEGER PRIMARY KEY REFERENCES frames (id) ON DELETE CASCADE,
+        header TEXT NOT NULL)""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS)
 """Statements that take a file of version n to n + 1."""
 
 SCHEMA_VERSION = len(STEPS)

@@ -155,14 +155,13 @@ class Store(History):
         Returns
         -------
         int
-            How many files and contents will be tried again.
+            How many files will be tried again; 0 if none was given up under that name.
         """
         key = plain_text(str(what))
         with self._database.write() as connection:
             contents = {row[0] for row in connection.execute("SELECT sha256 FROM files WHERE path = ?", (key,))}
             contents |= {row[0] for row in connection.execute("SELECT sha256 FROM tries WHERE source = ?", (key,))}
-            contents |= {key}
-            return sum(self._forget(connection, content, key) for content in contents)
+            return self._forget(connection, contents | {key}, key)
 
     def save(self, processed: Processed, *, file: FileKey | None = None) -> Saved:
         """Keep a frame, exactly once, in one transaction.
@@ -188,6 +187,7 @@ class Store(History):
         # Put together before the lock is taken: the numbers are filled in below.
         message = frame_message(0, processed, when=self._clock())
         molecules = rows.molecule_rows(message)
+        header = rows.header_text(processed.map.frame.metadata)
         with self._database.write() as connection:
             connection.execute("DELETE FROM tries WHERE sha256 = ?", (sha256,))
             if file is not None:
@@ -201,6 +201,7 @@ class Store(History):
             rows.insert(connection, "maps", rows.map_row(message, frame_id, self._model_id(connection, message)))
             connection.executemany("INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)", rows.count_rows(message, frame_id))
             connection.executemany(rows.INSERT_MOLECULE, [(frame_id, *molecule) for molecule in molecules])
+            connection.execute("INSERT INTO headers VALUES (?, ?)", (frame_id, header))
             pictures = (frame_id, processed.thumbnail_png, processed.preview_png)
             connection.execute("INSERT INTO previews VALUES (?, ?, ?)", pictures)
         return Saved(frame_id, new=True, message=message)
@@ -236,7 +237,7 @@ class Store(History):
         with self._database.write() as connection:
             faults = connection.execute(f"SELECT DISTINCT sha256, source FROM faults {where}", values).fetchall()  # noqa: S608
             for sha256, source in faults:
-                self._forget(connection, sha256, source)
+                self._forget(connection, {sha256}, source)
             return int(connection.execute(f"DELETE FROM faults {where}", values).rowcount)  # noqa: S608
 
     def _remember(self, connection: sqlite3.Connection, file: FileKey, sha256: str, outcome: str) -> None:
@@ -244,12 +245,13 @@ class Store(History):
         connection.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", row)
 
     @staticmethod
-    def _forget(connection: sqlite3.Connection, sha256: str, path: str) -> int:
-        tries = connection.execute("DELETE FROM tries WHERE sha256 = ?", (sha256,)).rowcount
-        files = connection.execute(
-            "DELETE FROM files WHERE (path = :path OR (sha256 = :sha256 AND sha256 <> '')) AND outcome <> 'frame'",
-            {"path": path, "sha256": sha256},
-        ).rowcount
+    def _forget(connection: sqlite3.Connection, contents: set[str], path: str) -> int:
+        given_up = "DELETE FROM files WHERE outcome <> 'frame' AND"
+        files = connection.execute(f"{given_up} path = ?", (path,)).rowcount
+        tries = 0
+        for content in contents - {""}:
+            files += connection.execute(f"{given_up} sha256 = ?", (content,)).rowcount
+            tries += connection.execute("DELETE FROM tries WHERE sha256 = ?", (content,)).rowcount
         return max(tries, files)
 
     @staticmethod

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spm_live.daemon import Daemon
+from spm_live.daemon.life import Daemon
 from spm_live.service import open_service, run_until_signalled
 from spm_live.settings import Settings, settings_from
-from spm_live_drivers.simulate import SimulatedInstrument
+from spm_live_drivers.simulate import ScanPlan, SimulatedInstrument
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run_demo(
             yield f"scans:  {scans}"
             yield "Ctrl-C ends it."
             stop = threading.Event()
-            instrument = SimulatedInstrument(scans, seconds_per_frame=every_s, seed=seed, frames=frames)
+            instrument = SimulatedInstrument(scans, ScanPlan(frame_time_s=every_s, seed=seed, frames=frames))
             scanning = threading.Thread(
                 target=_scan, args=(instrument, service.daemon, stop, frames), name="simulated-instrument"
             )

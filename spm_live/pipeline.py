@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from spm_live.detect import Detector
 from spm_live.domain import Frame, MoleculeMap, Spectrum
@@ -10,7 +10,13 @@ from spm_live.locate import locate
 from spm_live.prepare import prepare
 
 
-def process(frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = ()) -> MoleculeMap:
+def _no_lap(_stage: str) -> None:
+    """Nobody measures."""
+
+
+def process(
+    frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = (), *, lap: Callable[[str], None] = _no_lap
+) -> MoleculeMap:
     """Find the molecules of one frame.
 
     Pure: no file, socket, clock or state. The daemon, the batch commands, the tests and the benchmark all call this.
@@ -23,6 +29,8 @@ def process(frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = ()) 
         As :func:`spm_live.detect.open_detector` opens it.
     spectra : sequence of Spectrum
         To be matched to the molecules; :func:`spm_live.locate.spectra_of` chooses them.
+    lap : callable
+        Told the name of each stage when it ends, for whoever holds the stopwatch.
 
     Returns
     -------
@@ -36,5 +44,9 @@ def process(frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = ()) 
     """
     manifest = detector.manifest
     model_input = prepare(frame, manifest.spec)
+    lap("prepare")
     detections = detector.detect(model_input)
-    return locate(detections, model_input.letterbox, frame, manifest.classes, manifest.identity, spectra)
+    lap("detect")
+    molecule_map = locate(detections, model_input.letterbox, frame, manifest.classes, manifest.identity, spectra)
+    lap("locate")
+    return molecule_map

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from spm_live.daemon import Daemon
+from spm_live.daemon.life import Daemon
 from spm_live.errors import SetupError
 from spm_live.publish.feed import Feed
 from spm_live.publish.metrics import Metrics

@@ -1,6 +1,5 @@
-"""The daemon: owns threads, queues, clocks and signals, so that the pipeline owns none."""
+"""The daemon: owns threads, queues, clocks and signals, so that the pipeline owns none.
 
-from spm_live.daemon.life import Daemon
-from spm_live.daemon.worker import FindMolecules, Job, Worker, WorkerCrashError
-
-__all__ = ["Daemon", "FindMolecules", "Job", "Worker", "WorkerCrashError"]
+``life`` runs it, ``handling`` brings one arrival to its end, ``worker`` is the process that does the work, ``status``
+is what it tells of itself. Nothing is imported here, so that the worker process loads only what it needs.
+"""

@@ -148,6 +148,23 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
+def installed_models() -> Iterator[tuple[Path, Manifest]]:
+    """List the models that :func:`find_model` finds by name, in the order in which it looks.
+
+    A folder whose manifest does not hold is left out: :func:`load_manifest` says why.
+    """
+    seen: set[str] = set()
+    for parent in _model_parents():
+        for path in sorted(parent.glob(f"*/{MANIFEST_FILE}")):
+            try:
+                manifest = load_manifest(path.parent)
+            except SetupError:
+                continue
+            if path.parent.name not in seen:
+                seen.add(path.parent.name)
+                yield path.parent, manifest
+
+
 def load_manifest(folder: Path) -> Manifest:
     """Read a model's manifest and check its weights against it.
 

@@ -63,7 +63,7 @@ def test_a_crash_is_told_and_the_next_frame_is_worked_on(worker: Worker, job) ->
 
 
 def test_a_frame_that_hangs_is_stopped_and_the_next_is_worked_on(worker: Worker, job) -> None:
-    with pytest.raises(WorkerCrashError, match="took longer than 0.3 s"):
+    with pytest.raises(WorkerCrashError, match=r"took longer than 0\.3 s"):
         worker.process(job("hang"), timeout_s=0.3)
     assert worker.process(job("ok"), timeout_s=20).map.total == 0
 

@@ -48,4 +48,6 @@ class FakeWork:
             threading.Event().wait()
         info = FrameInfo(ref, ScanGeometry(4, 4, (4.0, 4.0)), "m", complete_rows=4, format="fake")
         counts = {"molecule": ClassCount(0, 0, 0.0, 0.0)}
-        return Processed(MoleculeMap(info, self.identity, (), counts, 16.0, 0.0), b"preview", b"thumbnail", {"read": 1.0})
+        return Processed(
+            MoleculeMap(info, self.identity, (), counts, 16.0, 0.0), b"preview", b"thumbnail", {"read": 1.0}
+        )

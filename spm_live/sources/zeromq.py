@@ -159,8 +159,8 @@ class ZeroMQSource:
         if not answering:
             self._accept(parts)
             return
-        # A ROUTER puts the sender's routing id first; a REQ socket adds an empty part and wants it back. Among four parts
-        # the empty one is the topic of a DEALER.
+        # A ROUTER puts the sender's routing id first; a REQ socket adds an empty part and wants it back. Among four
+        # parts the empty one is the topic of a DEALER.
         envelope = parts[:2] if len(parts) not in (2, 4) and parts[1:2] == [b""] else parts[:1]
         receipt = self._answer(parts[len(envelope) :])
         try:

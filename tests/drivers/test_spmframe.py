@@ -117,7 +117,7 @@ def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path / "gone.spmframe", tmp_path):
         for method in (SpmFrameReader().state, SpmFrameReader().read, SpmFrameReader().channels):
-            with pytest.raises(FrameError, match="cannot be read"):
+            with pytest.raises(FrameError, match="cannot be opened|is a folder"):
                 method(place)
 
 

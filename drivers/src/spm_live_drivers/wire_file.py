@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from spm_live_drivers.contract import FrameRef
 from spm_live_drivers.errors import FrameError
+from spm_live_drivers.formats.opening import open_regular
 from spm_live_drivers.wire import MAX_HEADER_BYTES, MAX_PART_BYTES, MAX_TOPIC_BYTES
 
 MAGIC = b"SPMFRAME1\n"
@@ -74,13 +75,22 @@ def read_parts(path: Path) -> list[bytes]:
         If the file cannot be read, or is cut, padded, damaged or something else.
     """
     origin = str(path)
-    try:
-        with path.open("rb") as file:
-            sizes, checksum = _read_prefix(file.read(PREFIX_BYTES), os.fstat(file.fileno()).st_size, origin)
-            parts = [file.read(size) for size in sizes]
-    except OSError as error:
-        raise FrameError(FrameRef(origin), "read", f"cannot be read: {error.strerror or error}") from error
+    with open_regular(path) as file:
+        sizes, checksum = _read_prefix(_read(file, PREFIX_BYTES), os.fstat(file.fileno()).st_size, origin)
+        parts = [_read(file, size) for size in sizes]
     return _checked(parts, checksum, origin)
+
+
+def read_prefix(path: Path) -> tuple[bytes, int]:
+    """Read the start of a message file, and the size of the whole.
+
+    Raises
+    ------
+    FrameError
+        If the file cannot be read.
+    """
+    with open_regular(path) as file:
+        return _read(file, PREFIX_BYTES), os.fstat(file.fileno()).st_size
 
 
 def expected_bytes(prefix: bytes, *, origin: str) -> int | None:
@@ -148,6 +158,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Read ``size`` bytes of an unbuffered file, fewer only at its end."""
+    content = file.read(size)
+    while len(content) < size and (more := file.read(size - len(content))):
+        content += more
+    return content
 
 
 def _write(file: BinaryIO, chunks: Sequence[bytes]) -> None:

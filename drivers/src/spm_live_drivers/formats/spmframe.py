@@ -7,7 +7,7 @@ from pathlib import Path
 from spm_live_drivers.contract import ChannelInfo, FileState, FileStatus, Frame, FrameRef, ReadOptions, Trace
 from spm_live_drivers.errors import FrameError
 from spm_live_drivers.wire import decode
-from spm_live_drivers.wire_file import MAGIC, PREFIX_BYTES, SUFFIX, expected_bytes, read_parts
+from spm_live_drivers.wire_file import MAGIC, SUFFIX, expected_bytes, read_parts, read_prefix
 
 
 class SpmFrameReader:
@@ -37,12 +37,7 @@ class SpmFrameReader:
         FrameError
             If it is no message file, or longer than it promises.
         """
-        try:
-            with path.open("rb") as file:
-                prefix = file.read(PREFIX_BYTES)
-            size = path.stat().st_size
-        except OSError as error:
-            raise FrameError(FrameRef(str(path)), "read", f"cannot be read: {error.strerror or error}") from error
+        prefix, size = read_prefix(path)
         expected = expected_bytes(prefix, origin=str(path))
         if expected is None:
             return FileState(FileStatus.INCOMPLETE, f"{size} bytes, its start is not written yet")

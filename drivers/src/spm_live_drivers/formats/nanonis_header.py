@@ -162,7 +162,7 @@ def parse_header(buffer: mmap.mmap | bytes) -> SxmHeader:
         raise HeaderError(
             f"a frame of {rows} x {columns} px is larger than the {MAX_FRAME_PIXELS} px that are accepted"
         )
-    _cross_check(fields, range_m[0], warnings)
+    warnings += _cross_check(fields, columns, rows, range_m)
     return SxmHeader(
         fields=fields,
         columns=columns,
@@ -299,17 +299,24 @@ def _timed_lines(fields: dict[str, str]) -> float | None:
     return acquired_s / line_s if acquired_s and line_s > 0 else None
 
 
-def _cross_check(fields: dict[str, str], width_m: float, warnings: list[str]) -> None:
-    """Warn where SCAN_RANGE has neither witness: the scan field nor speed times time per line."""
-    field_width = number_in({"x": (fields.get("Scan>Scanfield", "").split(";") + [""] * 3)[2]}, "x")
+def _cross_check(fields: dict[str, str], columns: int, rows: int, range_m: tuple[float, float]) -> list[str]:
+    """Warn where no other entry agrees with SCAN_RANGE.
+
+    Its width is also the scan field's, and speed times time per line; its height is the scan field's, and that of
+    square pixels. One of them may differ in a sound file: the field is that of the moment when the file was saved.
+    """
+    field_m = [number_in({"x": text}, "x") for text in fields.get("Scan>Scanfield", "").split(";")[2:4]]
     speed = number_in(fields, "Scan>speed forw. (m/s)")
     line_s = number_in({"x": (fields.get("SCAN_TIME", "").split() or [""])[0]}, "x")
-    witnesses = [field_width] if field_width else []
-    if speed and line_s:
-        witnesses.append(speed * line_s)
-    if witnesses and all(abs(witness - width_m) > 0.02 * width_m for witness in witnesses):
-        seen = " and ".join(f"{witness * 1e9:.4g} nm" for witness in witnesses)
-        warnings.append(f"SCAN_RANGE says {width_m * 1e9:.4g} nm, the settings when the file was saved {seen}")
+    widths = [*field_m[:1], speed * line_s if speed and line_s else None]
+    heights = [*field_m[1:], range_m[0] * rows / columns] if field_m[1:] else []
+    warnings: list[str] = []
+    for side, told, candidates in (("wide", range_m[0], widths), ("high", range_m[1], heights)):
+        witnesses = [witness for witness in candidates if witness]
+        if witnesses and all(abs(witness - told) > 0.02 * told for witness in witnesses):
+            seen = " or ".join(f"{witness * 1e9:.4g}" for witness in witnesses)
+            warnings.append(f"SCAN_RANGE says {told * 1e9:.4g} nm {side}, the rest of the header {seen} nm")
+    return warnings
 
 
 def _offset(fields: dict[str, str], warnings: list[str]) -> tuple[float, float]:

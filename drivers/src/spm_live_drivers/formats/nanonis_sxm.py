@@ -111,7 +111,7 @@ class NanonisSxmReader:
         ref = file_ref(path)
         with map_regular(path) as mapped:
             try:
-                header = parse_header(mapped)
+                header = _noting_excess(parse_header(mapped), len(mapped))
                 end = _data_end(mapped, header)
             except HeaderError as error:
                 raise FrameError(ref, "read", str(error)) from error
@@ -160,6 +160,14 @@ def _data_end(mapped: mmap.mmap, header: SxmHeader) -> int:
 
 def _starts_a_channel(header: SxmHeader, start: int) -> bool:
     return any(header.plane_start(channel, channel.traces[0]) == start for channel in header.channels)
+
+
+def _noting_excess(header: SxmHeader, size: int) -> SxmHeader:
+    """Warn of more bytes than a row behind the data: SCAN_PIXELS or DATA_INFO may be wrong."""
+    excess = size - header.file_bytes
+    if excess < header.row_bytes:
+        return header
+    return replace(header, warnings=(*header.warnings, f"{excess} bytes follow the data that the header tells of"))
 
 
 def _refuse_other_shape(header: SxmHeader, size: int) -> None:

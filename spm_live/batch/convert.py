@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from spm_live.batch.encode import ConvertOptions
+from spm_live.batch.encode import LAYOUT, ConvertOptions
 from spm_live.batch.journal import Entry, Journal
 from spm_live.batch.output import OutputFolder
-from spm_live.batch.plan import FileTask, Plan, long_path, plan
+from spm_live.batch.plan import FileTask, Plan, long_name, plan
 from spm_live.batch.pool import Crash, WorkerPool
 from spm_live.batch.report import FileFault, Progress, Summary, Tally, counting, interrupts
 from spm_live.batch.tables import write_frames_table
@@ -114,7 +114,8 @@ class _Run:
         if self.stop.is_set() and not self.tally.stopped:
             self.tally.stopped = "interrupted"
         try:
-            write_frames_table(self.journal.entries(), self.files.out)
+            entries = (entry for entry in self.journal.entries() if entry.get("layout") == LAYOUT)
+            write_frames_table(entries, self.files.out)
         except OSError as error:
             self._halt(f"frames.csv cannot be written: {error.strerror or error}")
 
@@ -134,7 +135,7 @@ class _Run:
             self.tally.count("failed", task.path)
             return True
         same = (entry["size"], entry["mtime_ns"], entry["options"]) == (task.size, task.mtime_ns, self._digest)
-        if not same or not all(_is_there(self.files.out / name, size) for name, size in entry["outputs"]):
+        if not same or not all(_is_there(f"{self.files.out}{os.sep}{name}", size) for name, size in entry["outputs"]):
             return False
         self.tally.count("skipped", task.path)
         return True
@@ -169,7 +170,8 @@ class _Run:
             "options": self._digest,
             "state": result.state,
             "outputs": result.outputs,
-            "frames": result.frames,
+            "layout": LAYOUT,
+            "rows": result.rows,
         }
 
     def _halt(self, reason: str) -> None:
@@ -177,8 +179,8 @@ class _Run:
         self.stop.set()
 
 
-def _is_there(path: Path, size: int) -> bool:
+def _is_there(path: str, size: int) -> bool:
     try:
-        return long_path(path).stat().st_size == size
+        return os.stat(long_name(path)).st_size == size  # noqa: PTH116 - asked of every file of an archive
     except OSError:
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from spm_live.batch.plan import long_path
+from spm_live.batch.plan import long_name
 from spm_live.errors import SetupError
 
 PRIVATE = ".spm-live"
@@ -83,17 +85,20 @@ def write_file(folder: Path, name: str, content: bytes) -> None:
     OSError
         If it cannot be written; nothing is left behind.
     """
-    target = long_path(folder / name)
-    passing = long_path(folder / PRIVATE / "tmp" / f"{os.getpid()}-{next(_serial)}")
+    target = long_name(f"{folder}{os.sep}{name.replace('/', os.sep)}")
+    passing = long_name(f"{folder}{os.sep}{PRIVATE}{os.sep}tmp{os.sep}{os.getpid()}-{next(_serial)}")
     try:
-        passing.write_bytes(content)
+        with open(passing, "wb", buffering=0) as file:  # noqa: PTH123 - strings: at this rate pathlib is felt
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
         try:
-            passing.replace(target)
+            os.replace(passing, target)  # noqa: PTH105
         except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            passing.replace(target)
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            os.replace(passing, target)  # noqa: PTH105
     except OSError:
-        passing.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(passing)  # noqa: PTH108
         raise
 
 

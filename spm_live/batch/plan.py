@@ -66,47 +66,45 @@ class Plan:
         A file that cannot be looked at is listed with size -1, for the reader to fail on.
         """
         for path in self.files:
-            yield self._task(path, explicit=True)
+            yield self._task(str(path), explicit=True)
         for folder in self.folders:
-            for path in self._walk(folder):
-                yield self._task(path, explicit=False)
+            for place, names in self._folders(folder):
+                for name in names:
+                    yield self._task(f"{place.rstrip(os.sep)}{os.sep}{name}", explicit=False)
 
     def count(self) -> Iterator[int]:
         """Count the files without looking at them: running totals, one a folder, so that the caller may stop."""
         total = len(self.files)
         yield total
         for folder in self.folders:
-            for _, _, names in self._folders(folder):
+            for _, names in self._folders(folder):
                 total += len(names)
                 yield total
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
-        for place, _, names in self._folders(folder):
-            for name in names:
-                yield Path(place, name)
-
-    def _folders(self, top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    def _folders(self, top: Path) -> Iterator[tuple[str, list[str]]]:
+        """Every folder and the names of its files; hidden ones and the output folder are left out."""
         out = os.path.normcase(self.out)
         for place, folders, names in os.walk(top):
             folders[:] = sorted(
                 name
                 for name in folders
-                if not name.startswith(".") and os.path.normcase(os.path.join(place, name)) != out  # noqa: PTH118
+                if not name.startswith(".") and os.path.normcase(f"{place}{os.sep}{name}") != out
             )
-            yield place, folders, sorted(name for name in names if not name.startswith("."))
+            yield place, sorted(name for name in names if not name.startswith("."))
 
-    def _task(self, path: Path, *, explicit: bool) -> FileTask:
+    def _task(self, path: str, *, explicit: bool) -> FileTask:
         try:
-            status = path.stat()
+            status = os.stat(path)  # noqa: PTH116 - strings here: an archive has many files
             size, mtime_ns = status.st_size, status.st_mtime_ns
         except OSError:
             size, mtime_ns = -1, -1
-        return FileTask(str(path), self._name(path), size, mtime_ns, explicit)
+        return FileTask(path, self._name(path), size, mtime_ns, explicit)
 
-    def _name(self, path: Path) -> str:
+    def _name(self, path: str) -> str:
         if self.base:
-            return Path(os.path.relpath(path, self.base)).as_posix()
-        return (Path(path.drive.replace(":", "").strip("\\/") or "_") / path.relative_to(path.anchor)).as_posix()
+            return path[len(self.base) :].lstrip(os.sep).replace(os.sep, "/")
+        drive, rest = os.path.splitdrive(path)
+        return f"{drive.replace(':', '').strip(os.sep) or '_'}/{rest.strip(os.sep)}".replace(os.sep, "/")
 
 
 def plan(inputs: Iterable[str | os.PathLike[str]], out: Path) -> Plan:
@@ -196,12 +194,11 @@ def channel_labels(channels: Iterable[str]) -> list[str]:
     return labels
 
 
-def long_path(path: Path) -> Path:
-    """The same path in the form in which Windows takes more than 260 characters; elsewhere unchanged.
+def long_name(path: str) -> str:
+    """The same absolute path in the form in which Windows takes more than 260 characters; elsewhere unchanged.
 
     Source: Microsoft, "Maximum Path Length Limitation" (the ``\\\\?\\`` prefix).
     """
-    text = str(path)
-    if sys.platform != "win32" or len(text) < MAX_WINDOWS_PATH or text.startswith("\\\\?\\"):
+    if sys.platform != "win32" or len(path) < MAX_WINDOWS_PATH or path.startswith("\\\\?\\"):
         return path
-    return Path("\\\\?\\UNC\\" + text[2:] if text.startswith("\\\\") else "\\\\?\\" + text)
+    return "\\\\?\\UNC\\" + path[2:] if path.startswith("\\\\") else "\\\\?\\" + path

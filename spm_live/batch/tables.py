@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from spm_live.batch.journal import Entry
+from spm_live.domain import FrameInfo
+from spm_live.publish.fields import describe
 
 FRAME_COLUMNS = (
     "outputs",
@@ -40,13 +43,21 @@ FRAME_COLUMNS = (
 """Columns of ``frames.csv``; lists are joined by semicolons."""
 
 
+def frame_row(outputs: Iterable[str], info: FrameInfo) -> str:
+    """One line of ``frames.csv``, its end included."""
+    values = {"outputs": list(outputs), **describe(info)}
+    line = io.StringIO()
+    csv.writer(line).writerow([_cell(values[column]) for column in FRAME_COLUMNS])
+    return line.getvalue()
+
+
 def write_frames_table(entries: Iterable[Entry], out: Path) -> None:
     """Write ``frames.csv``, one row a frame, whole or not at all.
 
     Parameters
     ----------
     entries : iterable
-        Of the journal; ``frames`` of each are rows.
+        Of the journal; ``rows`` of each are lines.
     out : Path
         The output folder.
 
@@ -58,10 +69,9 @@ def write_frames_table(entries: Iterable[Entry], out: Path) -> None:
     passing = out / "frames.csv.part"
     try:
         with passing.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.DictWriter(file, FRAME_COLUMNS, extrasaction="ignore")
-            rows.writeheader()
+            csv.writer(file).writerow(FRAME_COLUMNS)
             for entry in entries:
-                rows.writerows({name: _cell(value) for name, value in frame.items()} for frame in entry["frames"])
+                file.writelines(entry["rows"])
         passing.replace(out / "frames.csv")
     except OSError:
         passing.unlink(missing_ok=True)

@@ -7,15 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from spm_live.batch.encode import FORMATS, ConvertOptions, encode
 from spm_live.batch.output import write_file
 from spm_live.batch.plan import FileTask, channel_labels, output_name
 from spm_live.batch.report import FileFault
+from spm_live.batch.tables import frame_row
 from spm_live.domain import Frame, ReadOptions, Trace
 from spm_live.errors import FrameError
-from spm_live.publish.fields import describe
 from spm_live_drivers.contract import Reader
 from spm_live_drivers.registry import find_reader, readers
 
@@ -30,15 +29,15 @@ class Converted:
         ``"done"``, ``"partial"``, ``"failed"``, ``"ignored"`` or ``"full"`` (the disk is).
     outputs : tuple of (str, int)
         Names relative to the output folder, and sizes in bytes.
-    frames : tuple of dict
-        One row of ``frames.csv`` each.
+    rows : tuple of str
+        A line of ``frames.csv`` for each frame.
     faults : tuple of FileFault
         Of the channels that failed.
     """
 
     state: str
     outputs: tuple[tuple[str, int], ...] = ()
-    frames: tuple[dict[str, Any], ...] = ()
+    rows: tuple[str, ...] = ()
     faults: tuple[FileFault, ...] = ()
 
 
@@ -64,13 +63,16 @@ def convert_file(task: FileTask, options: ConvertOptions, out: Path) -> Converte
         if not task.explicit and task.size >= 0 and path.suffix.lower() not in _known_suffixes():
             return Converted("ignored")
         return Converted("failed", faults=(_fault(task, error.stage, error.reason),))
-    outputs: list[tuple[str, int]] = []
-    frames: list[dict[str, Any]] = []
-    faults: list[FileFault] = []
     try:
         wanted = list(_wanted(reader, path, options))
     except FrameError as error:
         return Converted("failed", faults=(_fault(task, error.stage, error.reason),))
+    if not wanted:
+        return Converted("ignored")
+    outputs: list[tuple[str, int]] = []
+    rows: list[str] = []
+    faults: list[FileFault] = []
+    partial = False
     for read_options, label in wanted:
         try:
             frame = reader.read(path, read_options)
@@ -83,16 +85,10 @@ def convert_file(task: FileTask, options: ConvertOptions, out: Path) -> Converte
             faults.append(_fault(task, "write", f"cannot be written: {error.strerror or error}"))
         else:
             outputs += written
-            frames.append({"outputs": [name for name, _ in written], **describe(frame.info)})
-    return Converted(_state(wanted, frames, faults), tuple(outputs), tuple(frames), tuple(faults))
-
-
-def _state(wanted: list[Any], frames: list[dict[str, Any]], faults: list[FileFault]) -> str:
-    if not wanted:
-        return "ignored"
-    if faults:
-        return "failed"
-    return "partial" if any(frame["partial"] for frame in frames) else "done"
+            rows.append(frame_row((name for name, _ in written), frame.info))
+            partial = partial or frame.info.partial
+    state = "failed" if faults else "partial" if partial else "done"
+    return Converted(state, tuple(outputs), tuple(rows), tuple(faults))
 
 
 def _wanted(reader: Reader, path: Path, options: ConvertOptions) -> Iterator[tuple[ReadOptions, str]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from spm_live import tiff
 from spm_live.domain import Frame, FrameInfo
 
 
@@ -65,22 +66,12 @@ def encode_tiff(frame: Frame) -> bytes:
     bytes
         The file. Resolution is in pixels per nm, along x and y each; ``Info`` (ImageJ: Image > Show Info) holds
         :func:`describe` and the raw header as JSON.
-
-    Notes
-    -----
-    ImageJ's tags: ``ij.io.TiffDecoder`` (unit and display range in ImageDescription, text in tags 50838 and 50839).
     """
-    import tifffile
-
     info = frame.info
-    described: dict[str, Any] = {"unit": "nm", "Info": json.dumps({**describe(info), "header": dict(info.metadata)})}
     low, high = np.fmin.reduce(frame.data, axis=None), np.fmax.reduce(frame.data, axis=None)
-    if math.isfinite(low) and high > low:
-        described.update(min=float(low), max=float(high))
-    file = io.BytesIO()
-    nm_x, nm_y = info.geometry.nm_per_px
-    tifffile.imwrite(file, frame.data, imagej=True, resolution=(1 / nm_x, 1 / nm_y), metadata=described)
-    return file.getvalue()
+    display = (float(low), float(high)) if math.isfinite(low) and high > low else None
+    text = json.dumps({**describe(info), "header": dict(info.metadata)})
+    return tiff.encode_tiff(frame.data, info.geometry.size_nm, display=display, info=text)
 
 
 def encode_gsf(frame: Frame) -> bytes:

@@ -79,6 +79,7 @@ class Candidates:
         self._clock, self._find = clock, find
         self._suffixes = suffixes if suffixes is not None else tuple(s.lower() for r in readers() for s in r.suffixes)
         self._options = settings.read_options()
+        self._patience_s = GIVE_UP_AFTER * settings.quiet_s
         self._agenda = Agenda()
         self._open: dict[str, _Candidate] = {}
         # Hash of a path to hash of its size and time: 64 bits, so that among 100,000 files a mix-up has odds of 1e-9.
@@ -198,7 +199,7 @@ class Candidates:
 
     def _judge(self, path: str, file: _Candidate, still_s: float) -> None:
         try:
-            verdict = self._ask(path)
+            verdict = self._ask(path, still_s)
         except FrameError as error:
             # For good only once it is quiet: its first bytes may not have been written yet.
             if still_s >= self._settings.quiet_s:
@@ -221,28 +222,33 @@ class Candidates:
             self._stop_waiting(path, file)
             self._agenda.set(path, file.since + self._settings.quiet_s)
 
-    def _ask(self, path: str) -> FileState | Literal["ignored", "unwanted"]:
+    def _ask(self, path: str, still_s: float) -> FileState | Literal["ignored", "unwanted"]:
         try:
             reader = self._find(Path(path))
         except FrameError:
             if path.lower().endswith(self._suffixes):
                 raise
             return "ignored"
-        if not reader.wanted(Path(path), self._options):
-            return "unwanted"
+        # While a file waits, it is not yet known whether it is wanted: the files beside it may decide that.
         try:
-            return reader.state(Path(path))
+            state = reader.state(Path(path))
         except NotReadyError as error:
-            return FileState(FileStatus.WAITING, error.reason)
+            state = FileState(FileStatus.WAITING, error.reason)
+        except FrameError:
+            if reader.wanted(Path(path), self._options):
+                raise
+            return "unwanted"
+        if state.status is FileStatus.WAITING and still_s < self._patience_s:
+            return state
+        return state if reader.wanted(Path(path), self._options) else "unwanted"
 
     def _wait(self, path: str, file: _Candidate, still_s: float, reason: str) -> None:
-        patience_s = GIVE_UP_AFTER * self._settings.quiet_s
-        if still_s >= patience_s:
+        if still_s >= self._patience_s:
             self._fault(path, file, f"given up after {still_s:.0f} s: {reason}")
             return
         file.reason = reason
         self._waiting.setdefault(_folder(path), set()).add(path)
-        self._agenda.set(path, min(self._clock() + max(RECHECK_S, 0.1 * still_s), file.since + patience_s))
+        self._agenda.set(path, min(self._clock() + max(RECHECK_S, 0.1 * still_s), file.since + self._patience_s))
 
     def _deliver(self, path: str, file: _Candidate, *, partial: bool) -> None:
         self._put(

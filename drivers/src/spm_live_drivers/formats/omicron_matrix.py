@@ -242,7 +242,7 @@ def _picture(
     if 4 * rows * columns > max(FREE_FILL_BYTES, FILL_FACTOR * values.nbytes):
         raise FrameError(ref, "read", f"its chain says {rows} x {columns} px, it holds {values.size} values")
     done = min(values.size // scan.values_per_line, rows)
-    lines = values[: done * scan.values_per_line].reshape(done, -1, columns)
+    lines = values[: done * scan.values_per_line].reshape(done, 1 + scan.has_backward, columns)
     scanned = lines[:, 1, ::-1] if trace is Trace.BACKWARD else lines[:, 0]
     data = np.full((rows, columns), np.nan, dtype=np.float32)
     try:

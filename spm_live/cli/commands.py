@@ -166,3 +166,4 @@ def _log_to_stderr(level: str) -> None:
     logging.basicConfig(
         level=level, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr, force=True
     )
+    logging.getLogger("uvicorn").setLevel("WARNING")  # its life is told by the daemon's

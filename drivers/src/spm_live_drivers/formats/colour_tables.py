@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,7 +163,7 @@ def _pack(pixels: Rgb) -> NDArray[np.uint32]:
     return np.asarray((wide[:, 0] << 16) | (wide[:, 1] << 8) | wide[:, 2])
 
 
-def _unpack(values: NDArray[np.integer]) -> NDArray[np.float32]:
+def _unpack(values: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     return np.stack([values >> 16, (values >> 8) & 255, values & 255], axis=1).astype(np.float32)
 
 
@@ -208,7 +209,7 @@ def _own_curve(colours: NDArray[np.float32]) -> ColourCurve | None:
         return None
     ordered = colours[np.argsort(_lightness(colours), kind="stable")]
     steps = np.sqrt(np.sum(np.diff(ordered, axis=0) ** 2, axis=1))
-    usual = np.array([np.median(steps[max(0, k - 4) : k + 5]) for k in range(len(steps))])
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(np.pad(steps, 4, mode="edge"), 9), axis=1)
     levels = np.concatenate([[0.0], np.cumsum(np.maximum(1, np.round(steps / np.maximum(usual, 1))))])
     return ColourCurve("own colours by lightness", ordered, (levels / levels[-1]).astype(np.float32))
 
@@ -225,6 +226,9 @@ def _lightness(colours: NDArray[np.float32]) -> NDArray[np.float64]:
 def _by_lookup(rgb: Rgb, level: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> NDArray[np.float32]:
     """Work out each colour of the picture once: a picture has far fewer colours than pixels."""
     pixels = rgb.reshape(-1, 3)
+    if len(pixels) < _SAMPLE:  # sorting them is cheaper than a table of all colours
+        few, index = np.unique(_pack(pixels), return_inverse=True)
+        return level(_unpack(few))[index].reshape(rgb.shape[:2])
     seen = np.zeros(1 << 24, dtype=np.bool_)
     for start in range(0, len(pixels), _CHUNK):
         seen[_pack(pixels[start : start + _CHUNK])] = True

@@ -165,8 +165,10 @@ def _check_size(rows: int, columns: int, bytes_needed: int, size: int, *, packed
 
 def _decode_pillow(file: BinaryIO, kind: str, size: int) -> Pixels:
     with Image.open(file, formats=(kind,)) as image:
-        bits = {"1": 1, "L": 8, "P": 1}.get(image.mode, 16)
-        _check_size(image.height, image.width, image.height * (image.width * bits // 8), size, packed=True)
+        bits, packed = {"1": 1, "L": 8, "P": 1}.get(image.mode, 16), True
+        if kind == "BMP":
+            bits, packed = _bmp_bits(file)
+        _check_size(image.height, image.width, image.height * (image.width * bits // 8), size, packed=packed)
         image.load()
         if image.mode in {"I;16", "I;16L", "I;16B", "I;16N", "I"}:
             return Pixels(np.asarray(image), full_scale=65535.0)
@@ -177,6 +179,17 @@ def _decode_pillow(file: BinaryIO, kind: str, size: int) -> Pixels:
         see_through = "transparency" in image.info or image.mode in {"LA", "PA", "RGBA", "La", "RGBa"}
         pixels = np.asarray(image.convert("RGBA" if see_through else "RGB"))
     return _colours(pixels)
+
+
+def _bmp_bits(file: BinaryIO) -> tuple[int, bool]:
+    """Bits of a pixel, and whether the pixels are packed; the file is left where it stood."""
+    place = file.tell()
+    file.seek(14)
+    header = file.read(20)
+    file.seek(place)
+    if header[0] == 12:
+        return int.from_bytes(header[10:12], "little"), False
+    return int.from_bytes(header[14:16], "little"), int.from_bytes(header[16:20], "little") in {1, 2}
 
 
 def _colours(pixels: NDArray[np.uint8]) -> Pixels:

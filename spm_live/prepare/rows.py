@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_PAIRS = 8
 """With fewer pixels in common than this, two lines say nothing about their shift (a frame narrower than that: all)."""
+FEWEST_ROWS = 4
+"""Fewer lines than this are left as they are: jitter cannot be told from a slope."""
+WINDOW_ROWS = 15
+"""What varies more slowly than the running median over this many lines is topography, not jitter."""
+LASTING_ROWS = 8
+"""A jump lasts if the lines before and after it, this many, differ by it."""
+LARGE_JUMP = 4.0
+"""A jump is larger than this many standard deviations of the jitter."""
+TOLERANCE = 3.0
+"""What changes slowly may have this many times the variance expected of jitter and still be taken for jitter alone."""
+AGREEMENT = 0.9
+"""Part of a line that has to move the same way in a jump."""
 MOST_COLUMNS = 512
 """Of wider frames every second, third, ... column takes part: the median is sharp enough."""
 
@@ -33,7 +47,7 @@ def align_rows_by_median(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def align_rows_by_differences(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shift every line so that the median of its differences to the line before becomes zero.
+    """Shift lines so that each fits to the line before: line jitter and jumps of the tip go, topography stays.
 
     Parameters
     ----------
@@ -43,13 +57,7 @@ def align_rows_by_differences(data: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     (rows, columns) float32 array
-        A new array. The first scanned line stays where it was.
-
-    Notes
-    -----
-    "Align Rows, median of differences" of the Gwyddion user guide, section Scan Line Artefacts. Most pixels of two
-    neighbouring lines lie on the same terrace or the same molecule, so steps and molecules do not move the median,
-    unless a step runs along the lines: such a step is taken for a jump of the tip and flattened.
+        A new array; see :func:`row_shifts`.
     """
     return data - row_shifts(data)[:, None]
 
@@ -70,39 +78,142 @@ def row_medians(data: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def row_shifts(data: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each row lies above the first one, added up from the medians of differences.
+    """How far each row was moved by jitter and by jumps of the tip.
 
     Parameters
     ----------
     data : (rows, columns) float32 array
-        NaN where not scanned.
+        NaN where not scanned. A tilt does not matter.
 
     Returns
     -------
     (rows,) float32 array
-        0 for a row without a scanned pixel; a row with too few pixels in common with the one before it shares its
-        shift.
+        To be subtracted; 0 for a row without a scanned pixel.
+
+    Notes
+    -----
+    Starts from "Align Rows, median of differences" of the Gwyddion user guide, section Scan Line Artefacts: most
+    pixels of two neighbouring lines lie on the same terrace or the same molecule, so the typical difference between
+    two lines tells how the lines were shifted. Adding these up, as is done there, adds up their errors too: noise
+    becomes a random walk, and every molecule, since its upper and its lower half never quite balance, leaves a bright
+    or a dark band across the frame. Therefore, here,
+
+    - the typical difference is the median of the densest part of the differences, not of all: a molecule in a
+      line moves it less;
+    - a jump that lasts is taken out as a whole. It is known by nine tenths of the line moving the same way, and by the
+      eight lines after it staying apart from the eight before it by more than four times the jitter. A terrace step
+      that runs exactly along the lines looks the same, and is flattened;
+    - of the rest, all that changes faster than the running median over 15 lines is taken for jitter: topography is
+      slower. Of what changes more slowly, only so much is taken as jitter of this size, which knows nothing of the
+      line before, would leave there.
     """
     scanned = np.flatnonzero(np.isfinite(data).any(axis=1))
     shifts = np.zeros(data.shape[0], dtype=np.float32)
-    if scanned.size < 2:
+    if scanned.size < FEWEST_ROWS:
         return shifts
     thin = data[:, :: max(1, data.shape[1] // MOST_COLUMNS)]
     lines = thin if scanned.size == data.shape[0] else thin[scanned]
-    steps = _medians(lines[1:] - lines[:-1], fewest=min(FEWEST_PAIRS, thin.shape[1]))
-    shifts[scanned[1:]] = np.cumsum(steps)
+    steps, agreed = _typical_steps(lines[1:] - lines[:-1], min(FEWEST_PAIRS, thin.shape[1]))
+    walk = np.concatenate([[0.0], np.cumsum(steps)])
+    # White jitter of standard deviation s makes second differences of sqrt(6) s; smooth topography makes none.
+    jitter = _deviation(np.diff(walk, 2)) / math.sqrt(6)
+    jumps = _lasting_jumps(steps, agreed, walk, jitter)
+    rest = walk - jumps
+    slow = _running_median(rest)
+    shifts[scanned] = jumps + (rest - slow) + _share_of_jitter(slow, jitter) * (slow - np.mean(slow))
     return shifts
+
+
+def _share_of_jitter(slow: NDArray[np.float64], jitter: float) -> float:
+    """How much of what changes slowly is what white jitter leaves after the running median: 0 to 1."""
+    if slow.size <= WINDOW_ROWS:
+        return 0.0
+    changes = slow[WINDOW_ROWS:] - slow[:-WINDOW_ROWS]
+    seen = _deviation(changes - np.median(changes))
+    # A median of n values scatters by 1.25 / sqrt(n) of what the values do; a difference of two by sqrt(2) of that.
+    expected = 1.25 * math.sqrt(2 / WINDOW_ROWS) * jitter
+    return min(1.0, TOLERANCE * (expected / seen) ** 2) if seen > 0 else 0.0
+
+
+def _deviation(values: NDArray[np.float64]) -> float:
+    """Standard deviation of the bulk of values that scatter around zero."""
+    return 1.4826 * float(np.median(np.abs(values)))
+
+
+def _typical_steps(differences: NDArray[np.float32], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Typical difference in each row, less the frame's tilt; and whether nine tenths of the row moved that way."""
+    ordered, count = _sorted_rows(differences)
+    known = count >= fewest
+    tenth = (count * (1 - AGREEMENT)).astype(np.intp)
+    lowest, highest = _pick(ordered, tenth), _pick(ordered, np.maximum(count - 1 - tenth, 0))
+    half = ordered.shape[1] // 2
+    spans = ordered[:, half:] - ordered[:, : ordered.shape[1] - half]
+    np.nan_to_num(spans, copy=False, nan=np.inf)
+    first = np.argmin(spans, axis=1)
+    left, right = _pick(ordered, first), _pick(ordered, first + half)
+    # The shortest half of a normal distribution is 1.35 standard deviations wide: this reaches 2.5 to either side.
+    reach = 1.85 * (right - left)
+    middle = (left + right) / 2
+    with np.errstate(invalid="ignore"):
+        begin = np.count_nonzero(ordered < (middle - reach)[:, None], axis=1)
+        end = np.count_nonzero(ordered <= (middle + reach)[:, None], axis=1)
+    # Rows with many gaps have no shortest half of the full length; the plain median has to do.
+    gappy = count < ordered.shape[1]
+    begin, end = np.where(gappy, 0, begin), np.where(gappy, count, end)
+    steps = (_pick(ordered, (begin + end - 1) // 2) + _pick(ordered, (begin + end) // 2)) / 2
+    steps = np.where(known, steps, np.nan)
+    tilt = float(np.nanmedian(steps)) if known.any() else 0.0
+    agreed = known & (((lowest > tilt) & (steps > tilt)) | ((highest < tilt) & (steps < tilt)))
+    return np.where(known, steps - tilt, 0.0), agreed
+
+
+def _lasting_jumps(
+    steps: NDArray[np.float64], agreed: NDArray[np.bool_], walk: NDArray[np.float64], jitter: float
+) -> NDArray[np.float64]:
+    """How far the tip had jumped for good at each line, all jumps together."""
+    level = np.pad(walk, LASTING_ROWS, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(level, LASTING_ROWS)
+    middle = np.sort(windows, axis=1)[:, LASTING_ROWS // 2]
+    before, after = middle[1 : walk.size], middle[LASTING_ROWS + 1 : LASTING_ROWS + walk.size]
+    lasting = after - before
+    candidates = agreed & (np.abs(lasting) > LARGE_JUMP * jitter)
+    candidates &= np.abs(steps - lasting) < 0.4 * np.abs(lasting) + 3 * jitter
+    strength = np.where(candidates, np.abs(steps + lasting), 0.0)
+    jumps = np.zeros(walk.size)
+    for index in np.flatnonzero(candidates).tolist():
+        first = max(0, index - LASTING_ROWS + 1)
+        if first + int(np.argmax(strength[first : index + LASTING_ROWS])) == index:
+            jumps[index + 1 :] += lasting[index]
+    return jumps
+
+
+def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median over a window; beyond both ends the values go on turned by half a turn, which keeps a slope."""
+    reach = min(WINDOW_ROWS // 2, values.size - 1)
+    longer = np.pad(values, reach, mode="reflect", reflect_type="odd")
+    windows = np.lib.stride_tricks.sliding_window_view(longer, 2 * reach + 1)
+    middle: NDArray[np.float64] = np.partition(windows, reach, axis=1)[:, reach]
+    return middle
 
 
 def _medians(rows: NDArray[np.float32], fewest: int) -> NDArray[np.float64]:
     """Median of the finite values of each row; 0 for a row with fewer than ``fewest`` of them."""
-    ordered = np.sort(rows, axis=1)  # NaN goes to the end; with vector instructions quicker than selecting
-    length = rows.shape[1]
-    count = np.full(rows.shape[0], length)
-    open_ended = np.flatnonzero(np.isnan(ordered[:, -1]))
-    count[open_ended] = length - np.count_nonzero(np.isnan(ordered[open_ended]), axis=1)
-    known = count >= fewest
-    number = np.arange(rows.shape[0])
-    low = ordered[number, np.where(known, (count - 1) // 2, 0)].astype(np.float64)
-    high = ordered[number, np.where(known, count // 2, 0)]
-    return np.where(known, (low + high) / 2, 0.0)
+    ordered, count = _sorted_rows(rows)
+    middle = (
+        _pick(ordered, np.maximum(count - 1, 0) // 2) + _pick(ordered, np.minimum(count // 2, rows.shape[1] - 1))
+    ) / 2
+    return np.where(count >= fewest, middle, 0.0)
+
+
+def _sorted_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Each row sorted, NaN last, and how many values of it are no NaN."""
+    ordered = np.sort(rows, axis=1)  # with vector instructions quicker than selecting
+    count = np.full(rows.shape[0], rows.shape[1], dtype=np.intp)
+    gappy = np.flatnonzero(np.isnan(ordered[:, -1]))
+    count[gappy] -= np.count_nonzero(np.isnan(ordered[gappy]), axis=1)
+    return ordered, count
+
+
+def _pick(ordered: NDArray[np.float32], place: NDArray[np.intp]) -> NDArray[np.float64]:
+    """One value of each row."""
+    return ordered[np.arange(ordered.shape[0]), place].astype(np.float64)

@@ -25,7 +25,6 @@ from spm_live_drivers.wire_header import (
     MAX_HEADER_BYTES,
     SCHEMA,
     Envelope,
-    digest,
     dump_header,
     header_values,
     parse_header,
@@ -106,7 +105,7 @@ def encode_frame(frame: Frame, *, sender: str, session: str, sequence: int) -> l
         **header_values(frame.info),
     }
     read_envelope(values)
-    digest(values)
+    read_info(values, sha256="", source="", complete_rows=0)
     return [TOPIC, dump_header(values, frame.info.metadata), payload]
 
 

@@ -1,0 +1,16 @@
+"""``spm-live-agent``: watches a folder on the instrument PC and sends every finished frame to spm-live.
+
+A file becomes a message in the spool, a folder on this machine's disk, and is removed from there once the receiver has
+it on its own disk. A journal beside the spool says which files were taken up, so that after a restart, of either end
+and at any moment, nothing is missing and nothing is sent twice.
+
+::
+
+    folder --Watch--> finished file --read_frame--> Spool, Journal --Link--> receiver
+"""
+
+from spm_live_drivers.agent.cli import main
+from spm_live_drivers.agent.loop import Agent
+from spm_live_drivers.agent.settings import AgentSettings, AgentSetupError
+
+__all__ = ["Agent", "AgentSettings", "AgentSetupError", "main"]

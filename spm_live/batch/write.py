@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 from spm_live.batch.encode import FORMATS, ConvertOptions, encode
 from spm_live.batch.output import write_file
 from spm_live.batch.plan import FileTask, channel_labels, output_name
+from spm_live.batch.reading import reader_for
 from spm_live.batch.report import FileFault
 from spm_live.batch.tables import frame_row
 from spm_live.domain import Frame, ReadOptions, Trace
 from spm_live.errors import FrameError
 from spm_live_drivers.contract import Reader
-from spm_live_drivers.registry import find_reader, readers
+from spm_live_drivers.registry import readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +58,11 @@ def convert_file(task: FileTask, options: ConvertOptions, out: Path) -> Converte
     """Convert one file, all wanted channels of it."""
     path = Path(task.path)
     try:
-        reader = find_reader(path)
-    except FrameError as error:
-        if not task.explicit and task.size >= 0 and path.suffix.lower() not in _known_suffixes():
-            return Converted("ignored")
-        return Converted("failed", faults=(_fault(task, error.stage, error.reason),))
-    try:
-        wanted = list(_wanted(reader, path, options))
+        reader = reader_for(task)
+        wanted = list(_wanted(reader, path, options)) if reader is not None else []
     except FrameError as error:
         return Converted("failed", faults=(_fault(task, error.stage, error.reason),))
-    if not wanted:
+    if reader is None or not wanted:
         return Converted("ignored")
     outputs: list[tuple[str, int]] = []
     rows: list[str] = []
@@ -124,8 +119,3 @@ def _write(frame: Frame, name: str, options: ConvertOptions, out: Path) -> list[
 
 def _fault(task: FileTask, stage: str, reason: str) -> FileFault:
     return FileFault(task.path, stage, reason)
-
-
-@cache
-def _known_suffixes() -> frozenset[str]:
-    return frozenset(suffix for reader in readers() for suffix in reader.suffixes)

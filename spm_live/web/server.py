@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import socket
@@ -104,6 +105,7 @@ class WebServer:
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
         self._host = host
         self._port = port
+        self._bound = 0
         config = uvicorn.Config(
             app,
             loop="asyncio",
@@ -119,6 +121,11 @@ class WebServer:
         self._server = _Announcing(config)
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that was bound; 0 before the start."""
+        return self._bound
 
     def start(self) -> int:
         """Bind, and begin to answer.
@@ -136,14 +143,16 @@ class WebServer:
         if self._thread is not None:
             raise RuntimeError("a web server starts once")
         self._socket = bind(self._host, self._port)
-        port = int(self._socket.getsockname()[1])
+        self._bound = int(self._socket.getsockname()[1])
         self._thread = threading.Thread(target=self._run, args=(self._socket,), name="spm-live-web", daemon=True)
         self._thread.start()
         self._server.decided.wait(START_TIMEOUT_S)
         if not self._server.started:
             self.stop()
-            raise SetupError(f"the web server at {self._host} port {port} did not come up; see the log for the reason")
-        return port
+            raise SetupError(
+                f"the web server at {self._host} port {self._bound} did not come up; see the log for the reason"
+            )
+        return self._bound
 
     def _run(self, listening: socket.socket) -> None:
         try:
@@ -181,6 +190,15 @@ class _Announcing(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.decided.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # A page that does not read keeps its connection closing for ever; the grace time is over now.
+        for connection in list(self.server_state.connections):
+            transport = connection.transport
+            if isinstance(transport, asyncio.WriteTransport):
+                transport.abort()
+        await asyncio.sleep(0)  # lets the transports close their sockets
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -1,7 +1,7 @@
 // What was counted in the frame on the canvas, and the facts of that frame.
 
 import { classColour } from "./colours.js";
-import { count, length, number, percent, plural, si, when } from "./format.js";
+import { count, length, number, percent, place, plural, si, exact } from "./format.js";
 import { el, pair } from "./dom.js";
 
 /** Molecules per nm², all classes together; null where nothing was scanned. */
@@ -57,7 +57,9 @@ function classRow(label, each, hidden, onToggle) {
     el(
       "p",
       { class: "quiet" },
-      `${count(each.edge)} at the edge, ${number(each.density_per_nm2)} / nm², ${percent(each.coverage)}`,
+      each.total === 0
+        ? "none in this frame"
+        : `${count(each.edge)} at the edge, ${number(each.density_per_nm2)} / nm², ${percent(each.coverage)}`,
     ),
   );
 }
@@ -77,10 +79,10 @@ export function showFacts(box, frame) {
   const [width, height] = frame.size_nm;
   const scan = [frame.trace, frame.direction].filter(Boolean).join(", ");
   box.replaceChildren(
-    pair("Taken", taken(frame), { title: `stored ${when(frame.processed)}` }),
+    pair("Taken", taken(frame), { title: `stored ${exact(frame.processed)}` }),
     pair("Size", `${length(width)} × ${length(height)}`),
     pair("Pixels", frame.partial ? `${frame.columns} × ${frame.rows}, ${frame.complete_rows} rows scanned` : `${frame.columns} × ${frame.rows}`),
-    pair("Centre", `${number(frame.center_nm[0], 4)}, ${number(frame.center_nm[1], 4)} nm`),
+    pair("Centre", `${frame.center_nm.map(place).join(", ")} nm`),
     frame.angle_deg ? pair("Angle", `${number(frame.angle_deg)}°`) : "",
     pair("Bias", si(frame.bias_v, "V")),
     pair("Set point", si(frame.setpoint, frame.setpoint_unit)),
@@ -91,7 +93,7 @@ export function showFacts(box, frame) {
 
 function taken(frame) {
   if (!frame.ended && !frame.started) return "not in the file";
-  return when(frame.ended ?? frame.started);
+  return exact(frame.ended ?? frame.started);
 }
 
 /** What hovering a molecule shows. */
@@ -100,14 +102,14 @@ export function moleculeFacts(molecule) {
   mark.style.borderColor = classColour(molecule.label);
   const round = molecule.length_nm <= molecule.width_nm * 1.05;
   return [
-    el("p", { class: "tip-title" }, mark, el("b", {}, molecule.label), ` ${percent(molecule.score)}`),
+    el("p", { class: "tip-title" }, mark, el("b", {}, molecule.label), el("span", { class: "quiet" }, ` score ${molecule.score.toFixed(2)}`)),
     el(
       "dl",
       {},
-      pair("Position", `${number(molecule.center_nm[0], 4)}, ${number(molecule.center_nm[1], 4)} nm`),
+      pair("Position", `${molecule.center_nm.map(place).join(", ")} nm`),
       pair("Area", `${number(molecule.area_nm2)} nm²`),
       pair("Size", `${number(molecule.length_nm)} × ${number(molecule.width_nm)} nm`),
-      pair("Long axis", round ? "round" : `${number(molecule.orientation_deg)}° from x`),
+      pair("Long axis", round ? "round" : `${Math.round(molecule.orientation_deg)}° from x`),
       ...molecule.spectra.map((source) => pair("Spectrum", source.split(/[\\/]/).pop())),
     ),
     molecule.touches_edge ? el("p", { class: "tip-note" }, "Cut by the edge of the scan") : "",

@@ -36,10 +36,15 @@ export class Faults {
   }
 
   async older() {
-    const more = await readFaults(PAGE, this.all[this.all.length - 1]?.id);
-    this.all = [...this.all, ...more];
-    this.complete = more.length < PAGE;
-    this.draw();
+    const last = this.all[this.all.length - 1].id;
+    try {
+      const more = await readFaults(PAGE, last);
+      this.all = [...this.all, ...more.filter((fault) => fault.id < last)];
+      this.complete = more.length < PAGE;
+      this.draw();
+    } catch {
+      this.box.querySelector(":scope > li:last-child > button").textContent = "Not loaded; try again";
+    }
   }
 
   draw() {

@@ -32,6 +32,13 @@ function superscript(power) {
   return (power < 0 ? "⁻" : "") + [...String(Math.abs(power))].map((digit) => digits[digit]).join("");
 }
 
+const fixed = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+/** A coordinate in nm, always to 10 pm. */
+export function place(nm) {
+  return known(nm) ? minus(fixed.format(nm)) : UNKNOWN;
+}
+
 /** A value in an SI unit, with the prefix that leaves one to three digits before the point. */
 export function si(value, unit) {
   if (!known(value)) return UNKNOWN;
@@ -51,18 +58,26 @@ export function length(nm) {
 export function percent(part) {
   if (!known(part)) return UNKNOWN;
   const value = part * 100;
-  return `${value !== 0 && Math.abs(value) < 10 ? number(value, 2) : value.toFixed(1)} %`;
+  if (value === 0) return "0 %";
+  return `${Math.abs(value) < 10 ? number(value, 2) : value.toFixed(1)} %`;
 }
 
 const pad = (value) => String(value).padStart(2, "0");
 
-/** Hours, minutes and seconds on this computer's clock; the day in front unless it is today. */
-export function when(iso, now = new Date()) {
+const dayOf = (time) => `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())}`;
+
+/** Day and time to the second, on this computer's clock. */
+export function exact(iso) {
   const time = iso ? new Date(iso) : null;
   if (time === null || Number.isNaN(time.getTime())) return UNKNOWN;
-  const clock = `${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}`;
-  if (time.toDateString() === now.toDateString()) return clock;
-  return `${time.getFullYear()}-${pad(time.getMonth() + 1)}-${pad(time.getDate())} ${clock}`;
+  return `${dayOf(time)} ${pad(time.getHours())}:${pad(time.getMinutes())}:${pad(time.getSeconds())}`;
+}
+
+/** For narrow places: the time alone if it is of today, else the day and the time to the minute. */
+export function when(iso, now = new Date()) {
+  const text = exact(iso);
+  if (text === UNKNOWN) return UNKNOWN;
+  return text.startsWith(dayOf(now)) ? text.slice(11) : text.slice(0, 16);
 }
 
 /** How long ago, in the largest unit that says enough. */

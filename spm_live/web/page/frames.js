@@ -32,13 +32,11 @@ export class FrameList {
     return joins;
   }
 
-  /** Add one new frame in its place; returns the older, shorter version of the same scan that it replaces. */
+  /** Add one new frame in its place; shorter versions of the same scan make room for it. */
   add(frame) {
-    const shorter = this.all.find((other) => other.partial && other.source === frame.source && other.id < frame.id);
-    this.all = this.all.filter((other) => other.id !== frame.id && other !== shorter);
+    this.all = this.all.filter((other) => other.id !== frame.id && !frame.supersedes.includes(other.id));
     const place = this.all.findIndex((other) => other.id < frame.id);
     this.all.splice(place < 0 ? this.all.length : place, 0, frame);
-    return shorter ?? null;
   }
 
   /** Add a page of older ones. */

@@ -33,9 +33,12 @@ export class History {
   /** Bring the rows in line with the list; following: nobody is looking at past frames. */
   update(following) {
     if (following && this.box.scrollTop === 0 && this.box.scrollLeft === 0) this.list.trim(KEPT_ROWS);
+    const today = new Date().toDateString();
+    const stale = today !== this.today; // yesterday's rows say the time alone
+    this.today = today;
     const wanted = new Map(this.list.all.map((frame) => [frame.id, frame]));
     for (const [id, row] of this.rows) {
-      if (wanted.get(id)?.sha256 === row.sha256) continue;
+      if (!stale && wanted.get(id)?.sha256 === row.sha256) continue;
       row.node.remove();
       this.rows.delete(id);
     }
@@ -60,13 +63,20 @@ export class History {
     this.end.textContent = "Older frames could not be loaded.";
   }
 
-  /** Mark the frame that is on the canvas; bring it into sight if asked. */
-  mark(id, reveal = false) {
+  /** Mark the frame that is on the canvas. */
+  mark(id) {
     this.rows.get(this.shown)?.node.removeAttribute("aria-current");
     this.shown = id;
-    const node = this.rows.get(id)?.node;
-    node?.setAttribute("aria-current", "true");
-    if (reveal) node?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    this.rows.get(id)?.node.setAttribute("aria-current", "true");
+  }
+
+  /** Scroll the list, and nothing but the list, until the marked frame is in sight. */
+  reveal() {
+    const node = this.rows.get(this.shown)?.node;
+    if (!node) return;
+    const [row, box] = [node.getBoundingClientRect(), this.box.getBoundingClientRect()];
+    this.box.scrollTop += Math.min(0, row.top - box.top) + Math.max(0, row.bottom - box.bottom);
+    this.box.scrollLeft += Math.min(0, row.left - box.left) + Math.max(0, row.right - box.right);
   }
 
   row(frame) {
@@ -79,7 +89,7 @@ export class History {
         "span",
         { class: "row-text" },
         el("span", { class: "row-name" }, frame.name),
-        el("span", { class: "row-time quiet" }, when(frame.ended ?? frame.processed), frame.partial ? ", partial" : ""),
+        el("span", { class: "row-time quiet" }, frame.partial ? el("b", {}, "partial ") : "", when(frame.ended ?? frame.processed)),
         el(
           "span",
           { class: "row-counts", title: `${plural(frame.total, "molecule")}` },

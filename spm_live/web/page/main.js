@@ -5,11 +5,11 @@ import { Connection } from "./connection.js";
 import { moleculeFacts, showCounts, showFacts, spoken } from "./counts.js";
 import { byId, el } from "./dom.js";
 import { Faults } from "./faults.js";
-import { count, number, plural } from "./format.js";
+import { count, place, plural } from "./format.js";
 import { FrameList } from "./frames.js";
 import { History } from "./history.js";
 import { Picture } from "./picture.js";
-import { newerText, showBanners, showEmpty, showModel, showSources, showState, showVitals } from "./status.js";
+import { showBanners, showEmpty, showModel, showSources, showState, showVitals } from "./status.js";
 import { Trend } from "./trend.js";
 
 const PAGE = 60; // as many as a snapshot brings
@@ -47,6 +47,7 @@ function takeSnapshot(snapshot) {
   else view.unseen += snapshot.frames.filter((frame) => frame.id > newestBefore).length;
   takeStatus(snapshot.status);
   listChanged();
+  history.more();
 }
 
 function takeFrame(frame) {
@@ -95,6 +96,7 @@ async function goLive() {
   await (newest === null ? show(null) : showById(newest.id));
   if (view.following) Object.assign(view, { unseen: 0, newer: null });
   viewChanged();
+  history.reveal();
 }
 
 /** Show the frame that a person chose; choosing the newest is following. */
@@ -106,6 +108,7 @@ async function pick(id) {
   Object.assign(view, { following: false, newer: null });
   await showById(id);
   viewChanged();
+  history.reveal();
 }
 
 let request = 0;
@@ -127,7 +130,7 @@ async function show(frame) {
   if (!(await picture.show(frame))) return; // overtaken by another while its picture was loading
   view.shown = frame;
   showTip(null);
-  byId("stage-title").textContent = frame ? frame.name : "Waiting for the first frame";
+  byId("stage-title").textContent = frame ? frame.name : "No frame yet";
   byId("stage-title").title = frame ? frame.source : "";
   showFacts(byId("facts"), frame);
   byId("warnings").replaceChildren(...(frame?.warnings ?? []).map((warning) => el("li", {}, warning)));
@@ -151,15 +154,17 @@ let loading = null;
 /** Load one more page of older frames; one at a time. */
 function loadOlder() {
   loading ??= (async () => {
+    const oldest = list.oldest?.id;
     try {
-      list.extend(await readFrames(PAGE, list.oldest?.id), PAGE);
+      const frames = await readFrames(PAGE, oldest);
+      if (list.oldest?.id === oldest) list.extend(frames, PAGE); // else a snapshot began the list anew
       listChanged();
+      requestAnimationFrame(() => history.more());
     } catch {
-      history.failed();
+      history.failed(); // the next scroll or snapshot tries again
     } finally {
       loading = null;
     }
-    requestAnimationFrame(() => history.more());
   })();
   return loading;
 }
@@ -177,11 +182,11 @@ function viewChanged() {
   byId("empty").hidden = shown !== null;
   document.body.dataset.shown = shown?.id ?? "";
   showCounts(byId("counts"), shown, hidden, toggleClass);
-  history.mark(shown?.id ?? null, !view.following);
+  history.mark(shown?.id ?? null);
   trend.update({ hidden, shown: shown?.id ?? null });
   const live = byId("live");
   live.setAttribute("aria-pressed", String(view.following));
-  live.textContent = view.following ? "Live" : view.unseen ? `Back to live, ${newerText(view.unseen)}` : "Back to live";
+  live.textContent = view.following ? "Live" : view.unseen ? `Back to live, ${count(view.unseen)} new` : "Back to live";
   statusChanged();
 }
 
@@ -189,7 +194,7 @@ function statusChanged() {
   const { status } = daemon;
   const connected = link.state === "open";
   if (link.state !== "opening") showState(byId("state"), status, connected);
-  showVitals(byId("vitals"), status, list.newest);
+  showVitals(byId("vitals"), status, list.newest, faults.number);
   showModel(byId("model"), status);
   showSources(byId("sources"), status);
   if (view.shown === null) showEmpty(byId("empty"), status);
@@ -216,7 +221,7 @@ function toggleFullScreen() {
 // -- one molecule -----------------------------------------------------------------------------------------------------
 
 function showPoint(point) {
-  byId("cursor").textContent = point ? `x ${number(point.nm[0], 4)}, y ${number(point.nm[1], 4)} nm` : "";
+  byId("cursor").textContent = point ? `x ${place(point.nm[0])}, y ${place(point.nm[1])} nm` : "";
   showTip(point?.molecule ?? null, point?.screen);
 }
 

@@ -100,7 +100,8 @@ export class Picture {
     }
     const { left, top, width, height } = this.rect;
     this.hatch(context);
-    if (this.image !== null) {
+    if (this.image === null) this.blank(context);
+    else {
       if (this.options.heat) this.coloured ??= heated(this.image);
       // A few large pixels are shown as what they are; many small ones are averaged.
       context.imageSmoothingEnabled = width / this.frame.columns < 4;
@@ -129,6 +130,15 @@ export class Picture {
     }
     context.stroke();
     context.restore();
+  }
+
+  /** Stand in for a picture that could not be loaded: black where there were scanned rows. */
+  blank(context) {
+    const { first, rows } = unscanned(this.frame);
+    const start = first === 0 ? rows : 0;
+    const [left, top] = toScreen(this.frame, this.rect, [-0.5, start - 0.5]);
+    context.fillStyle = "#000";
+    context.fillRect(left, top, this.rect.width, ((this.frame.rows - rows) * this.rect.height) / this.frame.rows);
   }
 
   /** Say in words what the hatching means. */
@@ -169,7 +179,7 @@ export class Picture {
   outline(context, molecule, marked) {
     const [x1, , x2] = molecule.box_px;
     const across = ((x2 - x1) * this.rect.width) / this.frame.columns;
-    const thick = (across < 14 ? 1.2 : 2) * (marked ? 1.6 : 1);
+    const thick = (across < 16 ? 1.3 : 2.4) * (marked ? 1.5 : 1);
     context.beginPath();
     molecule.outline_px.forEach((point, at) => {
       const [x, y] = toScreen(this.frame, this.rect, point);
@@ -185,9 +195,9 @@ export class Picture {
     }
     context.setLineDash([]);
     context.strokeStyle = CASING;
-    context.lineWidth = thick + 1.8;
+    context.lineWidth = thick + 2;
     context.stroke();
-    context.setLineDash(molecule.touches_edge ? [thick * 2.5, thick * 2] : []);
+    context.setLineDash(molecule.touches_edge ? [thick * 2.2, thick * 2] : []);
     context.strokeStyle = colour;
     context.lineWidth = thick;
     context.stroke();

@@ -1,6 +1,6 @@
 // How the daemon stands: its state in words, its queue, its sources.
 
-import { ago, count, plural, span, when } from "./format.js";
+import { ago, count, exact, span } from "./format.js";
 import { el, pair } from "./dom.js";
 
 const STATES = {
@@ -20,13 +20,14 @@ export function showState(box, status, connected) {
   box.replaceChildren(el("i", { class: "dot", "aria-hidden": "true" }), word);
 }
 
-/** Age of the newest frame, queue and lag. */
-export function showVitals(box, status, newest) {
+/** Age of the newest frame, queue, lag, faults, and what is being worked on. */
+export function showVitals(box, status, newest, faults) {
   const waits = status ? `${count(status.queued)} of ${count(status.queue_size)}` : "–";
   box.replaceChildren(
-    pair("Newest frame", newest ? ago(newest.processed) : "none yet", { title: newest ? `stored ${when(newest.processed)}` : "" }),
+    pair("Newest frame", newest ? ago(newest.processed) : "none yet", { title: newest ? `stored ${exact(newest.processed)}` : "" }),
     pair("Queue", waits, { class: status && status.queued >= status.queue_size && status.queue_size > 0 ? "bad" : "" }),
     pair("Lag", span(status?.lag_s ?? null), { title: "from a finished file to its stored result, last frame" }),
+    pair("Faults", el("a", { href: "#faults-title" }, count(faults))),
     status?.in_hand ? pair("Working on", lastPart(status.in_hand), { class: "in-hand", title: status.in_hand }) : "",
   );
 }
@@ -88,7 +89,7 @@ export function showEmpty(box, status) {
 export function showBanners(box, { status, link, newer, onRetry, onLive }) {
   const banners = [];
   if (link.state === "lost") {
-    const since = when(link.since.toISOString());
+    const since = exact(link.since.toISOString());
     banners.push([
       `Connection to the daemon lost at ${since}. What is shown may be out of date. Trying again by itself.`,
       "Try now",
@@ -113,6 +114,3 @@ export function showBanners(box, { status, link, newer, onRetry, onLive }) {
 }
 
 const lastPart = (path) => path.split(/[\\/]/).pop();
-
-/** "1 newer frame". */
-export const newerText = (number) => plural(number, "newer frame");

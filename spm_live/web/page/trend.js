@@ -116,7 +116,8 @@ function line(frames, label, valueOf, x, y) {
     const value = valueOf(frame, label);
     if (value !== null) {
       path += `${pen ? "L" : "M"}${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
-      if (frames.length <= 30) dots.push(svg("circle", { cx: x(at), cy: y(value), r: 2.2 }));
+      const alone = [at - 1, at + 1].every((next) => !frames[next] || valueOf(frames[next], label) === null);
+      if (frames.length <= 30 || alone) dots.push(svg("circle", { cx: x(at), cy: y(value), r: 2.2 }));
     }
     pen = value !== null;
   });

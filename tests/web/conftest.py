@@ -1,0 +1,188 @@
+"""A store full of drawn scans, and the server on a free port."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+
+from spm_live.domain import (
+    ClassCount,
+    DaemonState,
+    DaemonStatus,
+    Frame,
+    FrameInfo,
+    FrameRef,
+    ModelIdentity,
+    Molecule,
+    MoleculeMap,
+    Processed,
+    SourceStatus,
+    Trace,
+)
+from spm_live.prepare.preview import draw_preview
+from spm_live.publish.feed import Feed
+from spm_live.publish.message import Message
+from spm_live.publish.store import Store
+from spm_live.web.server import WebServer, create_app
+from spm_live_drivers.synthetic import MOLECULE_CLASSES, SyntheticMolecule, SyntheticScan, draw_scan
+
+TOKEN = "a-token-that-is-long-enough"
+MODEL = ModelIdentity("drawn-truth", "1.0", "ab" * 32)
+BEGIN = datetime(2026, 3, 4, 21, 0, tzinfo=UTC)
+
+
+@dataclass
+class Scene:
+    """A running viewer with all that lies behind it."""
+
+    store: Store
+    feed: Feed
+    status: DaemonStatus
+    reload: Callable[[], list[str]]
+    port: int = 0
+    server: WebServer | None = None
+    token: str = TOKEN
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def entry(self) -> str:
+        """The link that the daemon would print."""
+        return f"{self.url}/?token={TOKEN}"
+
+    def start(self) -> None:
+        app = create_app(self.store, self.feed, lambda: self.status, TOKEN, lambda: self.reload())
+        self.server = WebServer(app, "127.0.0.1", self.port)
+        self.port = self.server.start()
+
+    def stop(self) -> None:
+        if self.server is not None:
+            self.server.stop()
+            self.server = None
+
+    def add(self, processed: Processed, *, tell: bool = True) -> Message:
+        """Store a frame as the daemon does, then tell it."""
+        saved = self.store.save(processed)
+        assert saved.message is not None
+        if tell:
+            self.feed.publish("frame", saved.message)
+        return saved.message
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=10)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A store without frames and a server that answers."""
+    source = SourceStatus(
+        "folder D:/data", True, "D:/data, with sub-folders, by events", {"arrived": 3, "duplicates": 0}
+    )
+    status = DaemonStatus(
+        DaemonState.RUNNING, BEGIN, model=MODEL, sources=(source,), queue_size=64, counters={"frames": 3}, lag_s=0.42
+    )
+    with Store(tmp_path / "web.sqlite3") as store:
+        scene = Scene(store, Feed(), status, lambda: ["nothing changed"])
+        scene.start()
+        try:
+            yield scene
+        finally:
+            scene.stop()
+
+
+@pytest.fixture
+def draw() -> Callable[..., Processed]:
+    """Makes a finished frame out of a drawn scan: see :func:`processed_scan`."""
+    return processed_scan
+
+
+def processed_scan(
+    number: int = 1, *, name: str | None = None, source: str | None = None, **changes: object
+) -> Processed:
+    """A finished frame, its molecules being the truth of a drawn scan.
+
+    Parameters
+    ----------
+    number : int
+        Gives digest, name and time; the picture is one of three.
+    **changes
+        Fields of the frame that differ.
+    """
+    scan, png, thumbnail = drawn(number % 3)
+    source = source or f"D:/data/{name or f'scan_{number:04d}.sxm'}"
+    info = FrameInfo(
+        ref=FrameRef(source, sha256=f"{number:064x}", channel="Z", trace=Trace.FORWARD),
+        geometry=scan.geometry,
+        unit="m",
+        direction=scan.direction,
+        complete_rows=scan.geometry.rows,
+        bias_v=-1.2,
+        setpoint=50e-12,
+        setpoint_unit="A",
+        started=BEGIN + timedelta(minutes=4 * number - 4),
+        ended=BEGIN + timedelta(minutes=4 * number),
+        format="nanonis-sxm",
+    )
+    found = mapped(replace(info, **changes), scan.molecules)
+    return Processed(found, png, thumbnail, {"read": 1.0, "detect": 40.0})
+
+
+@lru_cache(maxsize=8)
+def drawn(seed: int) -> tuple[SyntheticScan, bytes, bytes]:
+    scan = draw_scan(seed + 11, rows=128, columns=192, size_nm=(30.0, 20.0), center_nm=(100.0, -40.0), angle_deg=30.0)
+    ref = FrameRef("drawn", sha256="0" * 64, channel="Z", trace=Trace.FORWARD)
+    info = FrameInfo(ref, scan.geometry, "m", scan.direction, complete_rows=128)
+    return scan, *draw_preview(Frame(info, scan.heights))
+
+
+def mapped(info: FrameInfo, truth: tuple[SyntheticMolecule, ...]) -> MoleculeMap:
+    """The truth of a drawn scan as a map."""
+    molecules = tuple(molecule(info, each) for each in truth)
+    area = info.geometry.pixel_area_nm2 * info.complete_rows * info.geometry.columns
+    counts = {}
+    for label in MOLECULE_CLASSES:
+        mine = [each for each in molecules if each.label == label]
+        edge = sum(each.touches_edge for each in mine)
+        covered = sum(each.area_nm2 for each in mine)
+        nothing = area == 0
+        counts[label] = ClassCount(
+            len(mine),
+            edge,
+            math.nan if nothing else (len(mine) - edge / 2) / area,
+            math.nan if nothing else covered / area,
+        )
+    coverage = math.nan if area == 0 else sum(each.area_nm2 for each in molecules) / area
+    return MoleculeMap(info, MODEL, molecules, counts, area, coverage)
+
+
+def molecule(info: FrameInfo, truth: SyntheticMolecule) -> Molecule:
+    contours, _ = cv2.findContours(truth.mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline = max(contours, key=cv2.contourArea)[:, 0, :] + np.array(truth.box_px[:2])
+    x, y = info.geometry.to_nm(np.array([truth.center_px]))[0]
+    x1, y1, x2, y2 = truth.box_px
+    edge = x1 == 0 or y1 == 0 or x2 == info.geometry.columns or y2 == info.geometry.rows
+    area = float(truth.mask.sum() * info.geometry.pixel_area_nm2)
+    across = math.sqrt(area)
+    return Molecule(
+        label=truth.label,
+        score=0.93,
+        center_nm=(float(x), float(y)),
+        area_nm2=area,
+        length_nm=across * 1.2,
+        width_nm=across / 1.2,
+        orientation_deg=truth.angle_deg,
+        box_px=(x1, y1, x2, y2),
+        outline_px=tuple((float(column), float(row)) for column, row in outline),
+        touches_edge=edge,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 
 from spm_live.detect import load_manifest, open_detector
+from spm_live.domain import InputSpec
 from spm_live.pipeline import process
 from spm_live.settings import ModelSettings
 from spm_live.training.examples import Recipe, frame_of
@@ -169,16 +171,30 @@ def test_the_loss_is_least_for_the_right_answer() -> None:
 
 @needs_tensorflow
 @pytest.mark.slow
-def test_training_makes_the_loss_fall_and_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
-    from spm_live.training.fit import fit
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning")
+def test_training_makes_the_loss_fall_and_goes_on_where_it_was_broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spm_live.training import fit as fitting
 
-    schedule = Schedule(steps=40, batch=4, steps_per_epoch=10)
-    fit(CLASSES, SPEC, Recipe(crop=96), Schedule(steps=20, batch=4, steps_per_epoch=10), tmp_path)
-    fit(CLASSES, SPEC, Recipe(crop=96), schedule, tmp_path)
+    drawn: list[tuple[int, ...]] = []
+    draw = fitting.batch
+
+    def noted(seed: tuple[int, ...], size: int, recipe: Recipe, spec: InputSpec) -> object:
+        drawn.append(seed)
+        return draw(seed, size, recipe, spec)
+
+    monkeypatch.setattr(fitting, "batch", noted)
+    whole = Schedule(steps=40, batch=4, steps_per_epoch=10, seed=1)
+    fitting.fit(CLASSES, SPEC, Recipe(crop=96), replace(whole, steps=20), tmp_path)
+    fitting.fit(CLASSES, SPEC, Recipe(crop=96), whole, tmp_path)
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines if line[0].isdigit()] == ["0", "1", "2", "3"]
-    losses = [float(line.split(",")[lines[0].split(",").index("loss")]) for line in lines if line[0].isdigit()]
-    assert losses[-1] < losses[0]
+    epochs = [line.split(",") for line in lines if line[0].isdigit()]
+    assert [epoch[0] for epoch in epochs] == ["0", "1", "2", "3"]
+    column = lines[0].split(",").index("loss")
+    assert float(epochs[-1][column]) < float(epochs[0][column])
+    assert set(drawn) == {(1, epoch, step) for epoch in range(4) for step in range(10)}
 
 
 def test_the_command_asks_for_a_folder_to_work_in(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import logging
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -233,6 +234,17 @@ def _current(
     return np.asarray(setpoint_a * (1 + slope / 0.5e-9 + 0.01 * noise), dtype=np.float32)
 
 
+class _Stop(threading.Event):
+    """Waits in short stretches: Windows hands a Ctrl-C to Python only between two of them."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        left = timeout if timeout is not None else threading.TIMEOUT_MAX
+        end = time.monotonic() + left
+        while left > 0 and not super().wait(min(left, 0.2)):
+            left = end - time.monotonic()
+        return self.is_set()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the simulated microscope from the command line until it is done or Ctrl-C is pressed."""
     plan = ScanPlan()
@@ -256,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    stop = threading.Event()
+    stop = _Stop()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         SimulatedInstrument(given.folder, plan, truth=given.truth).run(stop)

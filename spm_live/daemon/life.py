@@ -230,6 +230,7 @@ class Daemon:
         for source in self._make_sources(settings):
             source.start(self._put, self._handling.report, self._store.file_known)
             self._sources.append(source)
+            logger.info("watching %s", source.name)
 
     def _stop_sources(self) -> None:
         for source in self._sources:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 
 from spm_live.daemon.worker import Job
@@ -29,7 +28,7 @@ class FakeWork:
         if settings.name == "broken":
             raise SetupError(["no model is called 'broken'", "and it does not fit either"])
         if settings.name == "deadly":
-            os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(9)  # no exception, no clean-up: as a crash in native code
         self.identity = ModelIdentity(settings.name, "1", "00")
         self.classes = ("molecule",)
 
@@ -43,7 +42,7 @@ class FakeWork:
         if text.startswith("bug"):
             raise ZeroDivisionError("a bug")
         if text.startswith("crash"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(9)  # no exception, no clean-up: as a crash in native code
         if text.startswith("hang"):
             threading.Event().wait()
         info = FrameInfo(ref, ScanGeometry(4, 4, (4.0, 4.0)), "m", complete_rows=4, format="fake")

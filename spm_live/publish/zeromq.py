@@ -36,6 +36,8 @@ PER_ROUND = 100
 """Peers that are heard before messages are sent again: a flood of them must not hold up the rest."""
 POLL_MS = 200
 STOP_S = 2.0
+PLAIN_BYTES = 255
+"""Longest password of PLAIN (rfc.zeromq.org/spec/24)."""
 HEARTBEAT_MS = 5_000
 """A peer that does not answer three of these is taken for gone, and what waits for it is let go."""
 
@@ -96,8 +98,10 @@ class ZeroMQPublisher:
         Raises
         ------
         SetupError
-            If an endpoint cannot be bound; both are named where both fail.
+            If an endpoint cannot be bound (both are named where both fail), or the token is too long.
         """
+        if self._settings.curve is None and len(self._token.encode("utf-8")) > PLAIN_BYTES:
+            raise SetupError(f"web.token: ZeroMQ carries at most {PLAIN_BYTES} bytes; choose a shorter one")
         with ExitStack() as opening:
             context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
             opening.callback(context.term)

@@ -11,8 +11,9 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
+from any_results import processeds, times
 from hypothesis import given
-from made_results import MODEL, NOON, made, made_fault, processeds, times
+from made_results import MODEL, NOON, made, made_fault
 
 from spm_live.domain import DaemonState, DaemonStatus, Fault, SourceStatus
 from spm_live.publish.message import (

@@ -4,8 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from any_results import processeds
 from hypothesis import HealthCheck, given, settings
-from made_results import NOON, digest, made, made_fault, processeds
+from made_results import NOON, digest, made, made_fault
 
 from spm_live.publish.message import fault_message, frame_message, iso, summary
 from spm_live.publish.store import FileKey, Store

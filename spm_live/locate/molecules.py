@@ -120,11 +120,11 @@ def _measure(detections: Detections, letterbox: Letterbox, area: ScannedArea) ->
     which = np.flatnonzero(measured.area > 0)
     which = which[area.holds(measured.center[which])]
     if not area.complete:
-        inside = inside[which] & _cells_scanned(boxes[which], fine.shape[1], area.scanned)
-        which, inside = which[inside.any(axis=(1, 2))], inside[inside.any(axis=(1, 2))]
-    if len(which) < len(detections) or not area.complete:
-        inside = inside if not area.complete else inside[which]
-        measured = moments(inside, boxes[which, :2] - 0.5, boxes[which, 2:] - boxes[which, :2])
+        holed = which[area.gaps_in(boxes[which])]
+        inside[holed] &= _cells_scanned(boxes[holed], fine.shape[1], area.scanned)
+        which = which[inside[which].any(axis=(1, 2))]
+    if not area.complete or len(which) < len(detections):
+        measured = moments(inside[which], boxes[which, :2] - 0.5, boxes[which, 2:] - boxes[which, :2])
     return _Shapes(which, boxes[which], _frame_polygons(outlines(fine[which]), boxes[which], fine.shape[1]), measured)
 
 

@@ -59,6 +59,25 @@ class ScannedArea:
             inside &= ~self.beyond[np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)]
         return inside
 
+    def gaps_in(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether pixels that boxes reach into were not scanned.
+
+        Parameters
+        ----------
+        boxes : (N, 4) float array
+            x1, y1, x2, y2 in frame pixels: edges, inside the frame.
+
+        Returns
+        -------
+        (N,) bool array
+        """
+        missing = cv2.integral((~self.scanned).view(np.uint8))  # row and column i: what lies above and left of edge i
+        left, top = np.floor(boxes[:, :2]).astype(np.intp).T
+        right, bottom = np.ceil(boxes[:, 2:]).astype(np.intp).T
+        count = missing[bottom, right] - missing[top, right] - missing[bottom, left] + missing[top, left]
+        found: NDArray[np.bool_] = count > 0
+        return found
+
     def near_border(self, polygons: list[NDArray[np.float64]], margin: tuple[float, float]) -> NDArray[np.bool_]:
         """Find shapes that the border of what was scanned cuts.
 

@@ -14,8 +14,8 @@ GRID_SIDE = 56
 """Masks are interpolated to about this many cells a side, which makes areas good to about 1 %."""
 MOST_POINTS = 64
 """Corners of an outline, at most."""
-OUTLINE_ERROR_CELLS = 0.3
-"""How far a simplified outline may lie from the exact one, in cells of the grid."""
+OUTLINE_ERROR_CELLS = 0.75
+"""How far a simplified outline may lie from the border cells it follows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,8 +141,9 @@ def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     Notes
     -----
     The border cells are followed for all masks in one go (Suzuki and Abe 1985, doi:10.1016/0734-189X(85)90016-7), one
-    mask below the other with empty cells between. Then every point takes one Newton step along the gradient towards
-    the line where the probability is one half, so that the outline does not shrink by half a cell.
+    mask below the other with empty cells between, and simplified (Douglas and Peucker 1973,
+    doi:10.3138/FM57-6770-U75U-7727). Then every corner takes one Newton step along the gradient towards the line where
+    the probability is one half, so that the outline does not shrink by half a cell.
     """
     count, side = fine.shape[:2]
     pitch = side + 2
@@ -151,21 +152,22 @@ def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     contours, _ = cv2.findContours((column > MASK_THRESHOLD).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest: dict[int, NDArray[np.int32]] = {}
     for contour in contours:
-        points = contour[:, 0, :].astype(np.int32, copy=False)
-        number = int(points[0, 1]) // pitch
+        number = int(contour[0, 0, 1]) // pitch
         rival = largest.get(number)
-        if rival is None or cv2.contourArea(points) > cv2.contourArea(rival):
-            largest[number] = points
+        if rival is None or cv2.contourArea(contour) > cv2.contourArea(rival):
+            largest[number] = np.asarray(contour, dtype=np.int32)
     result = [np.zeros((0, 2), dtype=np.float32)] * count
     if not largest:
         return result
-    numbers = list(largest)
-    lengths = [len(largest[number]) for number in numbers]
-    exact = _newton_step(column, np.concatenate([largest[number] for number in numbers]))
+    numbers = sorted(largest)
+    corners = [_simplify(largest[number]) for number in numbers]
+    lengths = [len(points) for points in corners]
+    exact = _newton_step(column, np.concatenate(corners))
     exact[:, 1] -= np.repeat(np.array(numbers, dtype=np.float32) * pitch, lengths)
     np.clip(exact - 0.5, 0, side, out=exact)  # from centres in the padded grid to edges in the mask's own
-    for number, outline in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
-        result[number] = _simplify(outline, largest[number] - np.array([1, 1 + number * pitch], dtype=np.int32))
+    for number, polygon in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
+        thin = len(polygon) < 3
+        result[number] = _around(largest[number], number * pitch) if thin else polygon
     return result
 
 
@@ -178,13 +180,16 @@ def _newton_step(field: NDArray[np.float32], points: NDArray[np.int32]) -> NDArr
     return moved.astype(np.float32)
 
 
-def _simplify(points: NDArray[np.float32], cells: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Leave out points that add little; a shape too thin for a polygon becomes the rectangle around its cells."""
-    polygon = cv2.approxPolyDP(points, OUTLINE_ERROR_CELLS, closed=True)[:, 0, :]
-    if len(polygon) < 3:
-        left, top = cells.min(axis=0)
-        right, bottom = cells.max(axis=0) + 1
-        return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float32)
-    if len(polygon) > MOST_POINTS:
-        polygon = polygon[np.arange(MOST_POINTS) * len(polygon) // MOST_POINTS]
-    return np.asarray(polygon, dtype=np.float32)
+def _simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Leave out points that add little: (P, 2)."""
+    points = np.asarray(cv2.approxPolyDP(contour, OUTLINE_ERROR_CELLS, closed=True), dtype=np.int32)[:, 0, :]
+    if len(points) > MOST_POINTS:
+        points = points[np.arange(MOST_POINTS) * len(points) // MOST_POINTS]
+    return points
+
+
+def _around(contour: NDArray[np.int32], offset: int) -> NDArray[np.float32]:
+    """The rectangle around the cells of a shape that is too thin for a polygon."""
+    left, top = contour[:, 0, :].min(axis=0) - [1, 1 + offset]
+    right, bottom = contour[:, 0, :].max(axis=0) - [0, offset]
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float32)

@@ -21,7 +21,7 @@ TOLERANCE = 3.0
 """What changes slowly may have this many times the variance expected of jitter and still be taken for jitter alone."""
 AGREEMENT = 0.9
 """Part of a line that has to move the same way in a jump."""
-MOST_COLUMNS = 512
+MOST_COLUMNS = 256
 """Of wider frames every second, third, ... column takes part: the median is sharp enough."""
 
 
@@ -148,7 +148,6 @@ def _typical_steps(differences: NDArray[np.float32], fewest: int) -> tuple[NDArr
     lowest, highest = _pick(ordered, tenth), _pick(ordered, np.maximum(count - 1 - tenth, 0))
     half = ordered.shape[1] // 2
     spans = ordered[:, half:] - ordered[:, : ordered.shape[1] - half]
-    np.nan_to_num(spans, copy=False, nan=np.inf)
     first = np.argmin(spans, axis=1)
     left, right = _pick(ordered, first), _pick(ordered, first + half)
     # The shortest half of a normal distribution is 1.35 standard deviations wide: this reaches 2.5 to either side.

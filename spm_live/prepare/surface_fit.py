@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_SIDE = 48
-"""The surface is fitted to a grid of about this many points a side: some 2300 points fix six numbers well enough."""
-MOST_STEPS = 8
+SAMPLE_SIDE = 40
+"""The surface is fitted to a grid of about this many points a side: some 1600 points fix six numbers well enough."""
+MOST_STEPS = 6
 """Concentration steps at most."""
 SMALL_GAIN = 1e-3
 """The steps end when the sum of squares falls by less than this part."""
@@ -58,12 +58,12 @@ def fit_surface(data: NDArray[np.float32], degree: int) -> tuple[np.float32, NDA
     middle = np.float32(np.median(z[finite]))
     z = z - float(middle)
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    full = np.stack([np.multiply.outer(y**i, x**j) for i, j in powers], axis=2)
-    basis, values = full[finite], z[finite]
+    full = np.stack([np.multiply.outer(y**i, x**j) for i, j in powers])
+    basis, values = full[:, finite], z[finite]
     found = _trimmed(basis, values, _least_squares(basis, values), *WIDE)
     if degree > 0:
         other = _trimmed(basis, values, _along_terraces(x, y, z, powers), *NARROW)
-        found = min(found, other, key=lambda fit: _unevenness(z - full @ fit))
+        found = min(found, other, key=lambda fit: _unevenness(z - np.tensordot(fit, full, 1)))
     table = np.zeros((degree + 1, degree + 1))
     for (i, j), value in zip(powers, found, strict=True):
         table[i, j] = value
@@ -137,10 +137,10 @@ def _least_squares(
     basis: NDArray[np.float64], z: NDArray[np.float64], weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
     """Least squares by the normal equations; a trace of ridge settles what too few lines leave open."""
-    weighted = basis if weight is None else basis * weight[:, None]
-    gram = weighted.T @ basis
-    ridge = RIDGE * np.trace(gram) * np.eye(gram.shape[0])
-    solution: NDArray[np.float64] = np.linalg.solve(gram + ridge, weighted.T @ z)
+    weighted = basis if weight is None else basis * weight
+    gram = weighted @ basis.T
+    ridge = RIDGE * np.trace(gram) * np.eye(len(gram))
+    solution: NDArray[np.float64] = np.linalg.solve(gram + ridge, weighted @ z)
     return solution
 
 
@@ -148,14 +148,15 @@ def _trimmed(
     basis: NDArray[np.float64], z: NDArray[np.float64], found: NDArray[np.float64], part: float, consistency: float
 ) -> NDArray[np.float64]:
     """From a start, fit the nearest part of the points again and again, then all that are near enough."""
-    held = min(z.size, int(part * z.size) + basis.shape[1])
+    held = min(z.size, int(part * z.size) + basis.shape[0])
     total = math.inf
     for _ in range(MOST_STEPS):
-        squares = np.square(z - basis @ found)
-        near = (squares <= np.partition(squares, held - 1)[held - 1]).astype(np.float64)
-        found = _least_squares(basis, z, near)
-        before, total = total, float(near @ np.square(z - basis @ found))
+        squares = np.square(z - found @ basis)
+        limit = np.partition(squares, held - 1)[held - 1]
+        near = (squares <= limit).astype(np.float64)
+        before, total = total, float(near @ squares)
         if total >= before * (1 - SMALL_GAIN):
             break
-    inside = np.abs(z - basis @ found) <= CUT * consistency * math.sqrt(total / held)
+        found = _least_squares(basis, z, near)
+    inside = np.abs(z - found @ basis) <= CUT * consistency * math.sqrt(total / held)
     return _least_squares(basis, z, inside.astype(np.float64)) if np.count_nonzero(inside) >= held else found

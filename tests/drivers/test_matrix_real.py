@@ -14,6 +14,7 @@ from access2thematrix import MtrxData
 from spm_live_drivers.contract import FileStatus, ReadOptions, Trace
 from spm_live_drivers.errors import FrameError, NotReadyError
 from spm_live_drivers.formats.omicron_matrix import OmicronMatrixReader
+from spm_live_drivers.testing import check_reader
 
 READER = OmicronMatrixReader()
 FIRST_ENTRY = 290_636
@@ -42,6 +43,19 @@ def test_every_value_equals_the_library_to_the_last_bit_after_the_flip(data_dir,
     assert frame.info.unit == image.channel_name_and_unit[1]
     assert frame.info.ended == datetime(2020, 11, 11, 9, 7, 26, tzinfo=UTC)
     assert (frame.info.bias_v, frame.info.setpoint) == (pytest.approx(0.6), pytest.approx(3e-10))
+
+
+@pytest.mark.parametrize("channel", ["Z", "I"])
+def test_the_reader_keeps_the_contract(data_dir, channel):
+    folder = data_dir / "matrix"
+    check_reader(
+        READER,
+        folder / f"20201111--4_1.{channel}_mtrx",
+        options=ReadOptions(channel=channel),
+        companions=[folder / "20201111_0001.mtrx"],
+        cuts=20,
+        flips=20,
+    )
 
 
 def test_a_result_file_cut_at_200_offsets_is_an_error_or_a_partial_frame(scan):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def card(manifest: Mapping[str, Any], scans: int, versions: str) -> str:
+def card(manifest: Mapping[str, Any], scans: int, versions: str, note: str = "") -> str:
     """Write the card.
 
     Parameters
@@ -17,6 +17,8 @@ def card(manifest: Mapping[str, Any], scans: int, versions: str) -> str:
         Scans of each kind that were measured on.
     versions : str
         Packages and versions that it was trained and measured with.
+    note : str
+        A sentence about the run.
 
     Returns
     -------
@@ -39,12 +41,14 @@ replaced.
 At most {manifest["max_detections"]} in a tile.
 
 ## How it was made
-Trained on {manifest["trained_on"]}; every window was prepared by the code that prepares real frames. No real picture
-was seen. The network is described in `spm_live/training/network.py` and in `docs/adr/0006-first-model.md`.
+Trained on {manifest["trained_on"]}; every window was prepared by the code
+that prepares real frames. No real picture was seen. The network is described in
+`spm_live/training/network.py` and in `docs/adr/0006-first-model.md`.
 
     {manifest["command"]}
 
-{versions}. One seed draws the same scans; weights trained anew differ a little, as sums run in another order.
+{versions}.
+One seed draws the same scans; weights trained anew differ a little, as sums run in another order. {note}
 
 ## How good it is
 On {scans} scans of each kind that were not trained on, through the whole pipeline, each true molecule matched once.

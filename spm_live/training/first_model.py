@@ -55,7 +55,9 @@ def instrument_scans(count: int) -> Iterator[SyntheticScan]:
         yield instrument.scan(number + 1)
 
 
-def write_model(folder: Path, weights: Mapping[str, Weights], command: str, schedule: Schedule, scans: int) -> None:
+def write_model(
+    folder: Path, weights: Mapping[str, Weights], command: str, schedule: Schedule, scans: int, note: str = ""
+) -> None:
     """Export, measure and document a trained network.
 
     Parameters
@@ -70,6 +72,8 @@ def write_model(folder: Path, weights: Mapping[str, Weights], command: str, sche
         How it was trained, for the card.
     scans : int
         Scans to measure on, of each kind.
+    note : str
+        A sentence for the card.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = export_onnx(weights, len(MOLECULE_CLASSES), SPEC.rows, SPEC.columns)
@@ -102,7 +106,7 @@ def write_model(folder: Path, weights: Mapping[str, Weights], command: str, sche
     threshold, metrics = measure(folder, scans)
     manifest |= {"min_score": threshold, "metrics": metrics}
     _write_manifest(folder, manifest)
-    (folder / "card.md").write_text(card(manifest, scans, _training_versions()), encoding="utf-8")
+    (folder / "card.md").write_text(card(manifest, scans, _training_versions(), note), encoding="utf-8")
 
 
 def measure(folder: Path, scans: int) -> tuple[float, dict[str, float]]:
@@ -155,13 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("models") / NAME, help="the model (default %(default)s)")
     parser.add_argument("--steps", type=int, default=default.steps, help="batches (default %(default)s)")
     parser.add_argument("--seed", type=int, default=default.seed, help="of weights and scans (default %(default)s)")
+    parser.add_argument("--note", default="", help="a sentence for the card about this run")
     parser.add_argument("--scans", type=int, default=100, help="scans of each kind to measure on (default %(default)s)")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     schedule = replace(default, steps=given.steps, seed=given.seed)
     weights = fit(len(MOLECULE_CLASSES), SPEC, Recipe(), schedule, given.work)
     command = f"python -m spm_live.training.first_model --steps {given.steps} --seed {given.seed} --scans {given.scans}"
-    write_model(given.output, weights, command, schedule, given.scans)
+    write_model(given.output, weights, command, schedule, given.scans, given.note)
     logger.info("%s", given.output)
     return 0
 

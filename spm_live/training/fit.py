@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from spm_live.domain import InputSpec
 from spm_live.training.examples import Recipe, batch
 from spm_live.training.loss import MapLoss
 from spm_live.training.network import Weights, build_keras, folded_weights
+
+SETTLING_BATCHES = 100
+"""Batches that the normalisations are averaged over after training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,23 @@ def fit(classes: int, spec: InputSpec, recipe: Recipe, schedule: Schedule, work:
             keras.callbacks.ModelCheckpoint(str(work / "last.weights.h5"), save_weights_only=True),
         ],
     )
+    _settle(model, [batches[index] for index in range(min(SETTLING_BATCHES, schedule.steps_per_epoch))])
     return folded_weights(model, classes)
+
+
+def _settle(model: Any, batches: Sequence[Any]) -> None:
+    """Average what the normalisations measure over many batches, evenly.
+
+    While the network learns they follow the last batches only, and the batches differ; the classes of look-alikes then
+    hang on which batch came last (Wu & Johnson 2021, arXiv:2105.07576, section 3).
+    """
+    import keras
+
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for number, (pictures, _) in enumerate(batches):
+        for norm in norms:
+            norm.momentum = number / (number + 1)
+        model(pictures, training=True)
 
 
 def _batches(spec: InputSpec, recipe: Recipe, schedule: Schedule) -> Any:

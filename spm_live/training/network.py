@@ -139,7 +139,7 @@ def build_keras(classes: int) -> Any:
         else:
             value = _keras_convolution(layer, classes)(read[0])
             if layer.name != "raw":
-                value = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, momentum=0.97, name=f"{layer.name}_norm")(
+                value = keras.layers.BatchNormalization(epsilon=NORM_EPSILON, momentum=0.99, name=f"{layer.name}_norm")(
                     value
                 )
         if layer.active and layer.kind != "up":

@@ -113,12 +113,14 @@ def row_shifts(data: NDArray[np.float32]) -> NDArray[np.float32]:
         return shifts
     thin = data[:, :: max(1, data.shape[1] // MOST_COLUMNS)]
     lines = thin if scanned.size == data.shape[0] else thin[scanned]
-    steps, agreed = _typical_steps(lines[1:] - lines[:-1], min(FEWEST_PAIRS, thin.shape[1]))
+    steps, agreed = _typical_steps(lines[1:] - lines[:-1], np.diff(scanned), min(FEWEST_PAIRS, thin.shape[1]))
     walk = np.concatenate([[0.0], np.cumsum(steps)])
     # White jitter of standard deviation s makes second differences of sqrt(6) s; smooth topography makes none.
     jitter = _deviation(np.diff(walk, 2)) / math.sqrt(6)
     jumps = _lasting_jumps(steps, agreed, walk, jitter)
     rest = walk - jumps
+    number = np.arange(rest.size) - (rest.size - 1) / 2
+    rest -= number * float(number @ rest / (number @ number))  # a tilt is left to whoever levels
     slow = _running_median(rest)
     shifts[scanned] = jumps + (rest - slow) + _share_of_jitter(slow, jitter) * (slow - np.mean(slow))
     return shifts
@@ -140,8 +142,10 @@ def _deviation(values: NDArray[np.float64]) -> float:
     return 1.4826 * float(np.median(np.abs(values)))
 
 
-def _typical_steps(differences: NDArray[np.float32], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Typical difference in each row, less the frame's tilt; and whether nine tenths of the row moved that way."""
+def _typical_steps(
+    differences: NDArray[np.float32], distance: NDArray[np.intp], fewest: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Typical difference between lines so far apart, less the frame's tilt, and whether nine tenths moved that way."""
     ordered, count = _sorted_rows(differences)
     known = count >= fewest
     tenth = (count * (1 - AGREEMENT)).astype(np.intp)
@@ -161,7 +165,7 @@ def _typical_steps(differences: NDArray[np.float32], fewest: int) -> tuple[NDArr
     begin, end = np.where(gappy, 0, begin), np.where(gappy, count, end)
     steps = (_pick(ordered, (begin + end - 1) // 2) + _pick(ordered, (begin + end) // 2)) / 2
     steps = np.where(known, steps, np.nan)
-    tilt = float(np.nanmedian(steps)) if known.any() else 0.0
+    tilt = float(np.nanmedian(steps / distance)) * distance if known.any() else np.zeros(steps.size)
     agreed = known & (((lowest > tilt) & (steps > tilt)) | ((highest < tilt) & (steps < tilt)))
     return np.where(known, steps - tilt, 0.0), agreed
 

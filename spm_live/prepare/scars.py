@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +37,8 @@ def mark_scars(
     After the description of "Mark Scars" in the Gwyddion user guide, section Scan Line Artefacts: a scar is a stretch
     of one to a few lines that lies, on its whole length, above both the line over it and the line under it (or below
     both) by more than a threshold; pixels over the lower threshold belong to it where they touch one over the higher.
+    Added here: it must also lie beyond where those two lines would get to by themselves, if they went on as they came
+    from the next line out. So the top of a smooth molecule is no scar.
     """
     rows, columns = data.shape
     marked = np.zeros((rows, columns), dtype=bool)
@@ -101,29 +102,36 @@ def _mark_ridges(
     rows = data.shape[0]
     strong = np.zeros(data.shape, dtype=bool)
     weak = np.zeros(data.shape, dtype=bool)
+    change = np.abs(data[1:] - data[:-1])
+    np.nan_to_num(change, copy=False)  # without a line further out the neighbour itself has to do
+    above, below = data.copy(), data.copy()
+    above[1:] += change
+    below[:-1] += change
     lowest = data[1:-1]
     for width in range(1, min(widest_px, rows - 2) + 1):
         if width > 1:
             lowest = np.minimum(lowest[:-1], data[width : rows - 1])
         # Row i of these arrays is about the scar in lines i + 1 to i + width, between the lines i and i + width + 1.
-        around = np.maximum(data[: rows - width - 1], data[width + 1 :])
-        rise = lowest - around  # NaN compares false: nothing is marked beside what was not scanned
+        rise = lowest - np.maximum(above[: rows - width - 1], below[width + 1 :])
+        over_low, over_high = rise > low, rise > high  # false for NaN: nothing is marked beside what was not scanned
         for line in range(1, width + 1):
-            strong[line : line + rise.shape[0]] |= rise > high
-            weak[line : line + rise.shape[0]] |= rise > low
+            weak[line : line + rise.shape[0]] |= over_low
+            strong[line : line + rise.shape[0]] |= over_high
     return _long_runs(weak, strong, shortest_px)
 
 
 def _long_runs(weak: NDArray[np.bool_], strong: NDArray[np.bool_], shortest_px: int) -> NDArray[np.bool_]:
     """Runs along a line that are long enough and hold a strong pixel."""
-    kernel = np.ones((1, min(shortest_px, weak.shape[1])), dtype=np.uint8)
-    long = cv2.morphologyEx(weak.view(np.uint8), cv2.MORPH_OPEN, kernel, borderValue=0)
-    padded = np.pad(long, ((0, 0), (1, 1))).ravel().astype(np.int8)
-    edges = np.diff(padded)
-    starts, ends = np.flatnonzero(edges == 1) + 1, np.flatnonzero(edges == -1) + 1
-    held = np.concatenate([[0], np.cumsum(np.pad(strong, ((0, 0), (1, 1))).ravel())])
-    change = np.zeros(padded.size + 1, dtype=np.int32)
-    keep = held[ends] > held[starts]
-    np.add.at(change, starts[keep], 1)
-    np.add.at(change, ends[keep], -1)
-    return (np.cumsum(change[:-1]) > 0).reshape(weak.shape[0], -1)[:, 1:-1]
+    rows, columns = weak.shape
+    gapped = np.zeros((rows, columns + 1), dtype=np.int8)  # the last column keeps runs of two lines apart
+    gapped[:, :-1] = weak
+    edges = np.diff(gapped.ravel(), prepend=np.int8(0))
+    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    hits = np.flatnonzero(strong)
+    hits += hits // columns  # places in the array with the gap
+    held = np.searchsorted(hits, ends) > np.searchsorted(hits, starts)
+    keep = held & (ends - starts >= shortest_px)
+    marked = np.zeros(gapped.size, dtype=bool)
+    for start, end in zip(starts[keep].tolist(), ends[keep].tolist(), strict=True):
+        marked[start:end] = True
+    return marked.reshape(rows, columns + 1)[:, :-1]

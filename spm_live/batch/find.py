@@ -12,9 +12,9 @@ from spm_live.batch.output import write_file
 from spm_live.batch.plan import FileTask, output_name
 from spm_live.batch.reading import reader_for
 from spm_live.batch.report import FileFault
-from spm_live.daemon.worker import FindMolecules, Job
 from spm_live.domain import Processed, ReadOptions
 from spm_live.errors import FrameError
+from spm_live.find import FindMolecules, Job
 from spm_live.publish.exporters.picture import draw_annotated
 from spm_live.publish.message import frame_message
 from spm_live.settings import ModelSettings

@@ -75,9 +75,7 @@ def _add_live(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _add_archive(commands: _Commands[argparse.ArgumentParser]) -> None:
     convert = commands.add_parser("convert", help="raw files to pictures and tables")
     _add_inputs(convert)
-    convert.add_argument(
-        "--format", action="append", help="tiff, png, jpg, npy, gsf, csv; may be repeated (tiff, png)"
-    )
+    convert.add_argument("--format", action="append", help="tiff, png, jpg, npy, gsf, csv; may be repeated (tiff, png)")
     convert.add_argument("--both-traces", action="store_true", help="forward and backward")
     convert.add_argument(
         "--level",
@@ -95,7 +93,10 @@ def _add_archive(commands: _Commands[argparse.ArgumentParser]) -> None:
     export.add_argument("store", type=Path, metavar="STORE", help="the .sqlite3 file of run or detect")
     export.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     export.add_argument(
-        "--format", action="append", choices=("csv", "parquet", "coco", "labelme", "png"), help="may be repeated (csv)"
+        "--format",
+        action="append",
+        choices=("csv", "parquet", "coco", "labelme", "png"),
+        help="may be repeated, then each in a sub-folder (csv)",
     )
     export.add_argument("--since", help="only frames from this time on, ISO 8601")
     export.add_argument("--until", help="only frames before this time, ISO 8601")

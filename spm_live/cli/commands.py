@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import webbrowser
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,37 @@ def convert(arguments: argparse.Namespace) -> int:
     return _end(summary)
 
 
+def detect(arguments: argparse.Namespace) -> int:
+    """Find the molecules of an archive."""
+    from spm_live.batch.detect import detect_files
+    from spm_live.batch.find import DetectOptions
+    from spm_live.batch.report import progress_bar
+    from spm_live.settings import ModelSettings
+
+    model = ModelSettings(name=arguments.model, min_score=arguments.min_score)
+    options = DetectOptions(model, _read_options(arguments), pictures=arguments.pictures)
+    with progress_bar("detect", quiet=arguments.quiet) as progress:
+        summary = detect_files(arguments.inputs, arguments.out, options, jobs=arguments.jobs or None, progress=progress)
+    return _end(summary)
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write what a store holds in the formats of other programs."""
+    from spm_live.publish.exporters import export as export_frames
+    from spm_live.publish.store import Store
+
+    if not arguments.store.is_file():
+        raise SetupError(f"{arguments.store}: is not there; give the .sqlite3 file of run or detect")
+    since, until = _time(arguments.since), _time(arguments.until)
+    with Store(arguments.store, read_only=True) as store:
+        kinds = tuple(dict.fromkeys(arguments.format or ("csv",)))
+        for kind in kinds:
+            out = arguments.out if len(kinds) == 1 else arguments.out / kind  # their pictures have the same names
+            frames = export_frames(store, kind, out, since=since, until=until)
+            print(f"{kind}: {frames} frame{'' if frames == 1 else 's'} to {out}")
+    return EXIT_OK
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Try out a configuration and print a line for each thing tried."""
     from spm_live.check import check as findings
@@ -137,8 +169,8 @@ def retry(arguments: argparse.Namespace) -> int:
     from spm_live.settings import load_settings
 
     with open_store(load_settings(arguments.config)) as store:
-        forgotten = store.retry(arguments.source)
-    print(f"{forgotten} file{'' if forgotten == 1 else 's'} will be tried again at the next start")
+        forgotten = store.retry(arguments.source) if arguments.source else store.clear_faults()
+    print("it will be tried again at the next start" if forgotten else "nothing failed that could be tried again")
     return EXIT_OK
 
 
@@ -152,6 +184,16 @@ def _read_options(arguments: argparse.Namespace) -> ReadOptions:
         colour_table=arguments.colour_table,
         timezone=arguments.timezone,
     )
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time as a person writes it; without a zone it is that of this machine."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone()
+    except ValueError as error:
+        raise SetupError(f"{text!r} is no time; write for example 2026-03-01 or 2026-03-01T18:30") from error
 
 
 def _end(summary: Summary) -> int:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from spm_live.daemon.status import StatusBoard
-from spm_live.daemon.worker import Job, Worker, WorkerCrashError
+from spm_live.daemon.worker import Worker, WorkerCrashError
 from spm_live.domain import DaemonState, Fault, FrameRef, MoleculeMap, Processed
 from spm_live.errors import FrameError, NotReadyError
+from spm_live.find import Job
 from spm_live.publish.feed import Feed
 from spm_live.publish.message import fault_message
 from spm_live.publish.metrics import Metrics

@@ -14,9 +14,10 @@ from queue import Empty, Full, Queue
 
 from spm_live.daemon.handling import Handling
 from spm_live.daemon.status import StatusBoard
-from spm_live.daemon.worker import FindMolecules, MakeWork, Worker
+from spm_live.daemon.worker import MakeWork, Worker
 from spm_live.domain import DaemonState, DaemonStatus
 from spm_live.errors import NotReadyError, SetupError
+from spm_live.find import FindMolecules
 from spm_live.publish.feed import Feed
 from spm_live.publish.message import status_message
 from spm_live.publish.metrics import Metrics

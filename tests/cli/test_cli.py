@@ -147,7 +147,7 @@ def test_detect_and_export_go_the_whole_way(archive: Path, tmp_path: Path, capsy
     assert len(molecules) > 1
     arguments = ["export", str(out / "results.sqlite3"), "-o", str(tables)]
     assert main([*arguments, "--format", "csv", "--format", "coco", "--format", "labelme"]) == 0
-    coco = json.loads(next(tables.rglob("*coco*.json")).read_text())
+    coco = json.loads((tables / "coco" / "annotations.json").read_text())
     assert len(coco["annotations"]) == len(molecules) - 1
 
 

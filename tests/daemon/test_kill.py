@@ -39,6 +39,9 @@ enabled = false
 enabled = false
 """
 
+STALLED_S = 60.0
+"""A daemon that brings no frame to its end for so long is stuck; how fast it is, is not asked here."""
+
 
 class Killed:
     """A lab whose daemon is killed again and again while scans come in."""
@@ -120,14 +123,17 @@ def rounds(lab: Killed, number: int, seed: int) -> None:
 def finish(lab: Killed) -> None:
     """Let the daemon work off what is left, then end it as a person does."""
     daemon = lab.start()
-    deadline = time.monotonic() + 120
+    done, deadline = 0, time.monotonic() + STALLED_S
     pause = threading.Event()
     store = lab.place / "results" / "lab.sqlite3"
     reader = threading.Thread(target=drain, args=(daemon,))
     reader.start()
     try:
-        while not (store.exists() and len(lab.results()) >= lab.written):
-            assert time.monotonic() < deadline, f"{len(lab.results())} of {lab.written} frames have a map"
+        while not (store.exists() and done >= lab.written):
+            before, done = done, len(lab.results())
+            if done > before:
+                deadline = time.monotonic() + STALLED_S
+            assert time.monotonic() < deadline, f"{done} of {lab.written} frames have a map: {lab.faults()}"
             assert daemon.poll() is None
             pause.wait(0.2)
     finally:

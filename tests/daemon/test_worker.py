@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from spm_live.daemon.worker import Job, MakeWork, Worker, WorkerCrashError
+from spm_live.daemon.worker import MakeWork, Worker, WorkerCrashError
 from spm_live.domain import ReadOptions
 from spm_live.errors import FrameError, NotReadyError, SetupError
+from spm_live.find import Job
 from spm_live.settings import ModelSettings
 
 

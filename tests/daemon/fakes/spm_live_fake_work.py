@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 
-from spm_live.daemon.worker import Job
 from spm_live.domain import (
     ClassCount,
     FrameInfo,
@@ -17,6 +16,7 @@ from spm_live.domain import (
     Trace,
 )
 from spm_live.errors import FrameError, NotReadyError, SetupError
+from spm_live.find import Job
 from spm_live.settings import ModelSettings
 from spm_live_drivers.registry import file_sha256
 

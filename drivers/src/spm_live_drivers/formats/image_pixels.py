@@ -154,21 +154,21 @@ def _as_picture_error(kind: str) -> Iterator[None]:
         raise PictureError(f"cannot be decoded as {kind}: {error or type(error).__name__}") from error
 
 
-def _check_size(rows: int, columns: int, bytes_needed: int, size: int, *, packed: bool) -> None:
+def _check_size(rows: int, columns: int, bytes_needed: int, size: int, ratio: int) -> None:
     if rows < 1 or columns < 1:
         raise PictureError(f"a picture of {rows} x {columns} px")
     if rows * columns > MAX_FRAME_PIXELS:
         raise PictureError(f"{rows} x {columns} px are more than the {MAX_FRAME_PIXELS} px that are accepted")
-    if bytes_needed > size * (_MAX_RATIO if packed else 1):
+    if bytes_needed > size * ratio:
         raise PictureError(f"{rows} x {columns} px cannot be in a file of {size} bytes")
 
 
 def _decode_pillow(file: BinaryIO, kind: str, size: int) -> Pixels:
     with Image.open(file, formats=(kind,)) as image:
-        bits, packed = {"1": 1, "L": 8, "P": 1}.get(image.mode, 16), True
+        bits, ratio = {"1": 1, "L": 8, "P": 1}.get(image.mode, 16), _MAX_RATIO
         if kind == "BMP":
-            bits, packed = _bmp_bits(file)
-        _check_size(image.height, image.width, image.height * (image.width * bits // 8), size, packed=packed)
+            bits, ratio = _bmp_bits(file)
+        _check_size(image.height, image.width, image.height * (image.width * bits // 8), size, ratio)
         image.load()
         if image.mode in {"I;16", "I;16L", "I;16B", "I;16N", "I"}:
             return Pixels(np.asarray(image), full_scale=65535.0)
@@ -181,15 +181,16 @@ def _decode_pillow(file: BinaryIO, kind: str, size: int) -> Pixels:
     return _colours(pixels)
 
 
-def _bmp_bits(file: BinaryIO) -> tuple[int, bool]:
-    """Bits of a pixel, and whether the pixels are packed; the file is left where it stood."""
+def _bmp_bits(file: BinaryIO) -> tuple[int, int]:
+    """Bits of a pixel, and how far the pixels may be packed; the file is left where it stood."""
     place = file.tell()
     file.seek(14)
     header = file.read(20)
     file.seek(place)
     if header[0] == 12:
-        return int.from_bytes(header[10:12], "little"), False
-    return int.from_bytes(header[14:16], "little"), int.from_bytes(header[16:20], "little") in {1, 2}
+        return int.from_bytes(header[10:12], "little"), 1
+    run_length = int.from_bytes(header[16:20], "little") in {1, 2}
+    return int.from_bytes(header[14:16], "little"), 128 if run_length else 1  # 2 bytes for a run of 255
 
 
 def _colours(pixels: NDArray[np.uint8]) -> Pixels:
@@ -202,7 +203,7 @@ def _decode_tiff(file: BinaryIO, size: int) -> Pixels:
         page = tiff.pages.first
         rows, columns = int(page.imagelength), int(page.imagewidth)
         plain = page.compression in _TIFF_PLAIN
-        _check_size(rows, columns, page.nbytes, size, packed=page.compression != 1)
+        _check_size(rows, columns, page.nbytes, size, _MAX_RATIO if page.compression != 1 else 1)
         pitch = _tiff_pitch_nm(tiff)
         data = page.asarray() if plain else None
     if data is None:  # LZW, PackBits, JPEG: tifffile would need another package
@@ -304,7 +305,7 @@ def _npy_header(file: BinaryIO) -> _NpyHeader:
 def _decode_npy(file: BinaryIO, size: int) -> Pixels:
     header = _npy_header(file)
     rows, columns = header.shape[:2]
-    _check_size(rows, columns, 0, size, packed=False)
+    _check_size(rows, columns, 0, size, 1)
     there = min(header.count, max(0, size - header.start) // header.dtype.itemsize)
     if there < header.count and (header.fortran or len(header.shape) == 3 or not there):
         raise PictureError(f"the file ends after {there} of {header.count} numbers")

@@ -14,10 +14,26 @@ from pathlib import Path
 from spm_live_drivers.contract import FrameRef
 from spm_live_drivers.errors import FrameError
 
+_ROOM = 1 << 16
+
 
 def file_ref(path: Path) -> FrameRef:
     """Name a file in an error: its absolute path, links not followed."""
     return FrameRef(source=os.path.abspath(path))  # noqa: PTH100 - five times faster than Path.absolute
+
+
+class _ClampedReader(BufferedReader):
+    """Never makes room for more bytes than the file has.
+
+    ``BufferedReader.read(n)`` takes n bytes of memory before it looks at the file; decoders pass it lengths that stand
+    in the file itself, and a flipped bit makes 3 GB of one.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most what is left."""
+        if size is not None and size > _ROOM:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
 
 
 @contextmanager
@@ -38,7 +54,7 @@ def open_regular(path: Path) -> Iterator[BufferedReader]:
             raise FrameError(ref, "read", "is a folder, not a file")
         if not stat.S_ISREG(status.st_mode):
             raise FrameError(ref, "read", "is not a regular file")
-        with path.open("rb") as file:
+        with _ClampedReader(path.open("rb", buffering=0)) as file:
             yield file
     except OSError as error:
         broken = isinstance(error, FileNotFoundError) and path.is_symlink()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -25,6 +27,7 @@ from spm_live.domain import (
     Molecule,
     MoleculeMap,
     Processed,
+    ScanDirection,
     SourceStatus,
     Trace,
 )
@@ -37,6 +40,7 @@ from spm_live_drivers.synthetic import MOLECULE_CLASSES, SyntheticMolecule, Synt
 
 TOKEN = "a-token-that-is-long-enough"
 MODEL = ModelIdentity("drawn-truth", "1.0", "ab" * 32)
+ROWS = 128
 BEGIN = datetime(2026, 3, 4, 21, 0, tzinfo=UTC)
 
 
@@ -51,6 +55,7 @@ class Scene:
     port: int = 0
     server: WebServer | None = None
     token: str = TOKEN
+    token_of_server: str = TOKEN
 
     @property
     def url(self) -> str:
@@ -62,7 +67,7 @@ class Scene:
         return f"{self.url}/?token={TOKEN}"
 
     def start(self) -> None:
-        app = create_app(self.store, self.feed, lambda: self.status, TOKEN, lambda: self.reload())
+        app = create_app(self.store, self.feed, lambda: self.status, self.token_of_server, lambda: self.reload())
         self.server = WebServer(app, "127.0.0.1", self.port)
         self.port = self.server.start()
 
@@ -102,6 +107,39 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture
+def fill(scene: Scene) -> Callable[[int], None]:
+    """Fills the store with many frames, quickly: one is stored, the rest are copies of its rows."""
+
+    def fill(frames: int) -> None:
+        scene.add(processed_scan(1), tell=False)
+        copy_frames(scene.store.path, frames)
+
+    return fill
+
+
+def copy_frames(path: Path, frames: int) -> None:
+    """Multiply frame 1 of a store until there are so many."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for table in ("frames", "maps", "counts", "previews"):
+            names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            key = "id" if table == "frames" else "frame_id"
+            changed = {
+                key: "n",
+                "sha256": "printf('%064x', n)",
+                "name": "printf('scan_%05d.sxm', n)",
+                "preview_png": f"CASE WHEN n > {frames - 100} THEN preview_png ELSE x'' END",
+                "thumbnail_png": f"CASE WHEN n > {frames - 300} THEN thumbnail_png ELSE x'' END",
+            }
+            columns = ", ".join(f'"{name}"' for name in names)
+            values = ", ".join(changed.get(name, f'"{name}"') for name in names)
+            connection.execute(
+                f"WITH RECURSIVE many(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM many WHERE n < ?) "
+                f"INSERT INTO {table} ({columns}) SELECT {values} FROM many, {table} WHERE {table}.{key} = 1",
+                (frames,),
+            )
+
+
+@pytest.fixture
 def draw() -> Callable[..., Processed]:
     """Makes a finished frame out of a drawn scan: see :func:`processed_scan`."""
     return processed_scan
@@ -119,14 +157,15 @@ def processed_scan(
     **changes
         Fields of the frame that differ.
     """
-    scan, png, thumbnail = drawn(number % 3)
+    rows = changes.get("complete_rows", ROWS)
+    scan, png, thumbnail = drawn(number % 3, rows, changes.get("direction") is ScanDirection.UP)
     source = source or f"D:/data/{name or f'scan_{number:04d}.sxm'}"
     info = FrameInfo(
         ref=FrameRef(source, sha256=f"{number:064x}", channel="Z", trace=Trace.FORWARD),
         geometry=scan.geometry,
         unit="m",
         direction=scan.direction,
-        complete_rows=scan.geometry.rows,
+        complete_rows=ROWS,
         bias_v=-1.2,
         setpoint=50e-12,
         setpoint_unit="A",
@@ -138,12 +177,14 @@ def processed_scan(
     return Processed(found, png, thumbnail, {"read": 1.0, "detect": 40.0})
 
 
-@lru_cache(maxsize=8)
-def drawn(seed: int) -> tuple[SyntheticScan, bytes, bytes]:
-    scan = draw_scan(seed + 11, rows=128, columns=192, size_nm=(30.0, 20.0), center_nm=(100.0, -40.0), angle_deg=30.0)
+@lru_cache(maxsize=16)
+def drawn(seed: int, complete_rows: int, up: bool) -> tuple[SyntheticScan, bytes, bytes]:
+    scan = draw_scan(seed + 11, rows=ROWS, columns=192, size_nm=(30.0, 20.0), center_nm=(100.0, -40.0), angle_deg=30.0)
+    heights = scan.heights.copy()
+    heights[slice(0, ROWS - complete_rows) if up else slice(complete_rows, ROWS)] = np.nan
     ref = FrameRef("drawn", sha256="0" * 64, channel="Z", trace=Trace.FORWARD)
-    info = FrameInfo(ref, scan.geometry, "m", scan.direction, complete_rows=128)
-    return scan, *draw_preview(Frame(info, scan.heights))
+    info = FrameInfo(ref, scan.geometry, "m", scan.direction, complete_rows=complete_rows)
+    return scan, *draw_preview(Frame(info, heights))
 
 
 def mapped(info: FrameInfo, truth: tuple[SyntheticMolecule, ...]) -> MoleculeMap:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -329,3 +331,18 @@ def test_the_page_asks_for_nothing_that_is_not_in_the_package() -> None:
     for forbidden in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "https://"):
         assert forbidden not in text.replace("http://www.w3.org", "")
     assert set(load_assets().files) == {path.name for path in PAGE_FOLDER.iterdir()}
+
+
+def test_the_reference_names_every_route(scene, client: httpx.Client) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
+    for path in client.get("/api/openapi.json").json()["paths"]:
+        assert f"`{path}`" in text, path
+
+
+def test_the_reference_names_every_metric(scene, draw, client: httpx.Client) -> None:
+    scene.add(draw(1))
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(spm_live_[a-z0-9_]+)", text)
+    told = re.findall(r"^# TYPE (spm_live_\w+)", client.get("/metrics").text, re.MULTILINE)
+    counters = {f"spm_live_{name}_total" for name in scene.status.counters}
+    assert {metric for metric in told if not metric.endswith("_created")} - counters <= set(named)

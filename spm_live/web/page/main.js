@@ -138,6 +138,7 @@ async function show(frame) {
   document.title = frame ? `${plural(frame.total, "molecule")}, ${frame.name} – spm-live` : "spm-live";
   byId("said").textContent = frame ? spoken(frame) : "";
   viewChanged();
+  if (frame) performance.mark("frame-shown"); // for scripts/viewer_timing.py
 }
 
 /** Go by one frame: +1 to older, -1 to newer. */

@@ -18,6 +18,9 @@ from spm_live.publish.claim import Claim
 BUSY_S = 5.0
 """How long to wait for another program that holds the file, such as a database browser, in s."""
 
+CLOSING_MS = 500
+"""How long to wait at the end for a program that still reads, before the log is left beside the file, in ms."""
+
 IDLE_READERS = 4
 """Reading connections kept open; more are opened while more threads read at once."""
 
@@ -184,6 +187,7 @@ class Database:
                 reader.close()
             if self._writer is not None:
                 try:
+                    self._writer.execute(f"PRAGMA busy_timeout = {CLOSING_MS}")
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 except sqlite3.Error:
                     pass  # disk full or busy: the log stays beside the file and is read at the next opening

@@ -189,5 +189,5 @@ def _summary(connection: sqlite3.Connection, row: sqlite3.Row) -> Message:
 
 
 def _full(connection: sqlite3.Connection, row: sqlite3.Row) -> Message:
-    molecules = connection.execute("SELECT * FROM molecules WHERE frame_id = ? ORDER BY id", (row["id"],))
-    return {**_summary(connection, row), "molecules": [rows.molecule_message(molecule) for molecule in molecules]}
+    molecules = connection.execute("SELECT * FROM molecules WHERE frame_id = ? ORDER BY id", (row["id"],)).fetchall()
+    return {**_summary(connection, row), "molecules": rows.molecule_messages(molecules)}

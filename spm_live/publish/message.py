@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,7 @@ def frame_message(
         "timings_ms": {plain_text(stage): finite(spent) for stage, spent in processed.timings_ms.items()},
         "supersedes": sorted(supersedes),
         "superseded_by": superseded_by,
-        "molecules": [_molecule(molecule) for molecule in found.molecules],
+        "molecules": _molecules(found.molecules),
     }
 
 
@@ -188,21 +188,25 @@ def plain_text(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def outline_points(flat: NDArray[np.float32]) -> list[list[float]]:
-    """Round a polygon to :data:`OUTLINE_DECIMALS`: the same whether it was just found or comes from the store.
+def outline_points(flat: NDArray[np.float32], lengths: Iterable[int]) -> list[list[list[float]]]:
+    """Round polygons to :data:`OUTLINE_DECIMALS`: the same whether they were just found or come from the store.
+
+    Those of a whole frame at once: numpy takes longer to begin than to round one of them.
 
     Parameters
     ----------
     flat : (2 N,) float32 array
-        Column, row, column, row, ... in frame pixels.
+        Column, row, column, row, ... of all polygons, in frame pixels.
+    lengths : iterable of int
+        Points of each; N together.
 
     Returns
     -------
-    list of [float, float]
-        Columns and rows.
+    list of list of [float, float]
+        Columns and rows of each.
     """
-    points: list[list[float]] = flat.astype(np.float64).round(OUTLINE_DECIMALS).reshape(-1, 2).tolist()
-    return points
+    points = iter(flat.astype(np.float64).round(OUTLINE_DECIMALS).reshape(-1, 2).tolist())
+    return [list(islice(points, length)) for length in lengths]
 
 
 def _envelope(kind: str) -> Message:
@@ -226,7 +230,14 @@ def _count(count: ClassCount) -> Message:
     }
 
 
-def _molecule(molecule: Molecule) -> Message:
+def _molecules(molecules: Sequence[Molecule]) -> list[Message]:
+    outlines = [molecule.outline_px for molecule in molecules]
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(outlines)), dtype=np.float32)
+    rounded = outline_points(flat, map(len, outlines))
+    return [_molecule(molecule, outline) for molecule, outline in zip(molecules, rounded, strict=True)]
+
+
+def _molecule(molecule: Molecule, outline: list[list[float]]) -> Message:
     return {
         "label": plain_text(molecule.label),
         "score": finite(molecule.score),
@@ -236,7 +247,7 @@ def _molecule(molecule: Molecule) -> Message:
         "width_nm": finite(molecule.width_nm),
         "orientation_deg": finite(molecule.orientation_deg),
         "box_px": _numbers(molecule.box_px),
-        "outline_px": outline_points(np.fromiter(chain.from_iterable(molecule.outline_px), dtype=np.float32)),
+        "outline_px": outline,
         "touches_edge": bool(molecule.touches_edge),
         "spectra": [plain_text(source) for source in molecule.spectra],
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,9 @@ _FRAME_AS_IT_IS = (
     *("complete_rows", "partial", "angle_deg", "bias_v", "setpoint", "setpoint_unit", "started", "ended"),
     *("instrument", "comment"),
 )
+
+POINT_BYTES = 8
+"""Of a point of an outline: column and row, float32 each."""
 
 SELECT_SUMMARY = """
     SELECT frames.*, maps.processed, maps.scanned_area_nm2, maps.coverage, maps.total, maps.timings_ms,
@@ -70,6 +74,9 @@ def count_rows(message: Message, frame_id: int) -> list[tuple[object, ...]]:
 
 def molecule_rows(message: Message) -> list[tuple[object, ...]]:
     """Rows of ``molecules`` for :data:`INSERT_MOLECULE`, without the number of the frame, which stands first there."""
+    outlines = [molecule["outline_px"] for molecule in message["molecules"]]
+    flat = np.fromiter(chain.from_iterable(chain.from_iterable(outlines)), dtype="<f4").tobytes()
+    ends = list(accumulate(len(outline) * POINT_BYTES for outline in outlines))
     return [
         (
             molecule["label"],
@@ -82,9 +89,9 @@ def molecule_rows(message: Message) -> list[tuple[object, ...]]:
             *molecule["box_px"],
             int(molecule["touches_edge"]),
             _json(molecule["spectra"]) if molecule["spectra"] else None,
-            np.asarray(molecule["outline_px"], dtype="<f4").tobytes(),
+            flat[start:end],
         )
-        for molecule in message["molecules"]
+        for molecule, start, end in zip(message["molecules"], [0, *ends], ends, strict=False)
     ]
 
 
@@ -148,8 +155,14 @@ def summary_message(row: sqlite3.Row, counts: Iterable[sqlite3.Row], supersedes:
     }
 
 
-def molecule_message(row: sqlite3.Row) -> Message:
-    """Put the message of one molecule together from a row of ``molecules``."""
+def molecule_messages(found: Sequence[sqlite3.Row]) -> list[Message]:
+    """Put the molecules of a frame together from the rows of ``molecules``."""
+    flat = np.frombuffer(b"".join(row["outline_px"] for row in found), dtype="<f4")
+    outlines = outline_points(flat, (len(row["outline_px"]) // POINT_BYTES for row in found))
+    return [_molecule_message(row, outline) for row, outline in zip(found, outlines, strict=True)]
+
+
+def _molecule_message(row: sqlite3.Row, outline: list[list[float]]) -> Message:
     return {
         "label": row["label"],
         "score": row["score"],
@@ -159,7 +172,7 @@ def molecule_message(row: sqlite3.Row) -> Message:
         "width_nm": row["width_nm"],
         "orientation_deg": row["orientation_deg"],
         "box_px": [row["box_x1_px"], row["box_y1_px"], row["box_x2_px"], row["box_y2_px"]],
-        "outline_px": outline_points(np.frombuffer(row["outline_px"], dtype="<f4")),
+        "outline_px": outline,
         "touches_edge": bool(row["touches_edge"]),
         "spectra": json.loads(row["spectra"]) if row["spectra"] is not None else [],
     }

@@ -152,9 +152,15 @@ def test_a_name_that_is_no_text_is_spelled_out():
 
 def test_rounding_an_outline_twice_changes_nothing():
     points = np.random.default_rng(3).uniform(-1, 8192, 2000).astype(np.float32)
-    once = outline_points(points)
-    assert outline_points(np.asarray(once, dtype=np.float32).ravel()) == once
+    (once,) = outline_points(points, [1000])
+    assert outline_points(np.asarray(once, dtype=np.float32).ravel(), [1000]) == [once]
     assert np.abs(np.asarray(once).ravel() - points).max() < 0.0051
+
+
+def test_outlines_are_parted_by_their_lengths():
+    flat = np.arange(8, dtype=np.float32)
+    assert outline_points(flat, [1, 0, 3]) == [[[0, 1]], [], [[2, 3], [4, 5], [6, 7]]]
+    assert outline_points(flat[:0], []) == []
 
 
 def documented() -> dict[str, list[str]]:

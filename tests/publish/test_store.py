@@ -76,6 +76,14 @@ def test_a_file_is_known_in_the_state_it_was_seen_in_only(store):
     assert not store.file_known(Path("/data/a.sxm"), 100, 6)
     store.remember_file(Path("/data/a.sxm"), 101, 6, digest("b"), "unwanted")
     assert not store.file_known(Path("/data/a.sxm"), 100, 5)
+
+
+def test_what_is_only_noted_is_made_durable_when_asked_or_with_the_next_frame(store):
+    for make_durable in (store.durable, lambda: store.save(made("a")), lambda: store.begin_try("aa", "a")):
+        store.remember_file("/data/a.sxm", 100, 5, digest("a"), "unwanted")
+        assert store._database._unsynced
+        make_durable()
+        assert not store._database._unsynced
     store.durable()
 
 

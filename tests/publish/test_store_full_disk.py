@@ -127,3 +127,15 @@ def test_a_bug_in_a_statement_is_not_taken_for_the_disk(tmp_path):
         with pytest.raises(sqlite3.OperationalError, match="no such column"), store._database.read() as connection:
             connection.execute("SELECT missing FROM frames")
         assert store.save(made("a")).new
+
+
+def test_a_program_that_still_reads_keeps_nobody_from_closing(tmp_path):
+    store = Store(tmp_path / "s")
+    store.save(made("a"))
+    with closing(sqlite3.connect(tmp_path / "s", isolation_level=None)) as browser:
+        browser.execute("BEGIN")
+        assert browser.execute("SELECT count(*) FROM frames").fetchone()[0] == 1
+        store.save(made("b"))
+        store.close()
+    with Store(tmp_path / "s") as store:
+        assert [frame["id"] for frame in store.frames(10)] == [2, 1]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from spm_live.domain import SourceStatus
@@ -18,6 +16,7 @@ from spm_live.sources import Arrival, Known, Put, Report, StoppedError
 from spm_live.sources.candidates import Candidates
 from spm_live.sources.listing import FoundFile, Listing, NameFilter, Unreadable, list_files
 from spm_live.sources.shares import share_type
+from spm_live.sources.survey import Survey
 from spm_live.sources.watching import NativeWatch, Watch, Watcher
 from spm_live_drivers.contract import Reader
 from spm_live_drivers.registry import find_reader
@@ -28,22 +27,8 @@ RELIST_S = 60.0
 LISTING_SHARE = 4
 """After a listing comes at least this many times its duration of rest, so that watching costs a fifth of a core."""
 
-ENTRIES_A_STEP = 500
-"""A listing goes in steps of this many files, so that a finished file never waits for a long one."""
-
 SILENT_S = 30.0
 """A folder that keeps its thread longer than this does not answer (a dead network mount)."""
-
-
-@dataclass(slots=True)
-class _Survey:
-    """A listing under way."""
-
-    entries: Iterator[FoundFile | Unreadable]
-    started: float
-    first: bool
-    fresh: list[FoundFile] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
 
 
 class FolderSource:
@@ -102,7 +87,7 @@ class FolderSource:
         self._candidates: Candidates | None = None
         self._watch: Watch | None = None
         self._watched: tuple[int, int] | None = None
-        self._survey: _Survey | None = None
+        self._survey: Survey | None = None
         self._surveyed = self._came_late = self._must_list = False
         self._next_survey = self._next_visit = self._rest_until = -math.inf
         self._started_wall = wall_clock()
@@ -215,8 +200,8 @@ class FolderSource:
                 self._lose(f"{self._root} is not a folder")
                 return
             identity = (found.st_dev, found.st_ino)
-            if self._watch is not None and identity != self._watched:
-                self._lose(f"{self._root} was replaced")
+            if self._watch is not None and (identity != self._watched or not self._watch.is_alive()):
+                self._lose(f"{self._root} is watched anew")
             if self._trouble:
                 self._open_watch(identity)
         except OSError as error:
@@ -250,7 +235,9 @@ class FolderSource:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        self._end_survey(whole=False)
+        if self._survey is not None:
+            self._survey.abandon()
+            self._survey = None
 
     def _unreachable(self, error: OSError) -> str:
         reason = error.strerror or str(error)
@@ -276,53 +263,36 @@ class FolderSource:
         if self._survey is None:
             if self._clock() < self._next_survey:
                 return False
-            entries = self._listing(self._root, self._settings.recursive)
-            self._survey = _Survey(entries, self._clock(), first=not self._surveyed)
-            candidates.begin_listing()
+            self._survey = Survey(
+                self._listing(self._root, self._settings.recursive),
+                candidates,
+                self._worth,
+                started=self._clock(),
+                first=not self._surveyed,
+                left_alone=self._left_alone,
+            )
         survey = self._survey
         try:
-            found = list(itertools.islice(survey.entries, ENTRIES_A_STEP))
+            if survey.go_on():
+                return True
         except OSError as error:
             self._lose(self._unreachable(error))
             return False
-        for entry in found:
-            self._sight(entry, survey, candidates)
-        if len(found) == ENTRIES_A_STEP:
-            return True
-        self._conclude(survey, candidates)
-        return False
-
-    def _sight(self, entry: FoundFile | Unreadable, survey: _Survey, candidates: Candidates) -> None:
-        if isinstance(entry, Unreadable):
-            survey.unreadable.append(entry)
-        elif self._worth(entry.path) and candidates.is_news(entry):
-            # Where the folder comes later than the source, what was written since the start is no backlog.
-            old = not self._came_late or entry.mtime_ns < self._started_wall * 1e9
-            if survey.first and old and not self._settings.backlog:
-                candidates.pass_over(entry)
-            else:
-                survey.fresh.append(entry)
-
-    def _conclude(self, survey: _Survey, candidates: Candidates) -> None:
-        for entry in sorted(survey.fresh, key=lambda found: (found.mtime_ns, found.path)):
-            candidates.add(entry, backlog=survey.first)
-        for folder in {os.path.dirname(entry.path) for entry in survey.fresh}:  # noqa: PTH120 - as above
-            candidates.stir(folder)
-        self._end_survey(whole=not survey.unreadable)
-        self._surveyed = True
+        survey.conclude()
+        self._survey, self._surveyed = None, True
+        self._unreadable = survey.unreadable
         self._listings += 1
         now = self._clock()
         self._rest_until = now + LISTING_SHARE * (now - survey.started)
         period_s = self._settings.poll_s if self._watch is None else RELIST_S
         self._next_survey = max(now + period_s, self._rest_until)
-        self._unreadable = survey.unreadable
+        return False
 
-    def _end_survey(self, *, whole: bool) -> None:
-        if self._survey is None:
-            return
-        close = getattr(self._survey.entries, "close", None)
-        if close is not None:  # a generator that holds a folder open
-            close()
-        self._survey = None
-        if self._candidates is not None:
-            self._candidates.end_listing(whole=whole)
+    def _left_alone(self, found: FoundFile) -> bool:
+        """Whether a file belongs to a backlog that is not wanted.
+
+        Where the folder came later than the source, what was written since the start is no backlog.
+        """
+        if self._surveyed or self._settings.backlog:
+            return False
+        return not self._came_late or found.mtime_ns < self._started_wall * 1e9

@@ -15,8 +15,9 @@ from spm_live.domain import Fault
 from spm_live.errors import FrameError
 from spm_live.settings import FolderSettings
 from spm_live.sources import Arrival, StoppedError, folder
-from spm_live.sources.folder import ENTRIES_A_STEP, FolderSource
+from spm_live.sources.folder import FolderSource
 from spm_live.sources.listing import FoundFile, Unreadable, list_files
+from spm_live.sources.survey import ENTRIES_A_STEP
 from spm_live_drivers.contract import FileState, FileStatus, FrameRef, ReadOptions
 
 SETTLE_S, QUIET_S, POLL_S = 0.3, 60.0, 2.0
@@ -59,6 +60,7 @@ class FakeWatch:
     def __init__(self) -> None:
         self.opened: list[tuple[Path, bool]] = []
         self.closed = 0
+        self.alive = True
         self.touched: set[str] = set()
         self.must_list = False
         self.refusal: OSError | None = None
@@ -74,8 +76,12 @@ class FakeWatch:
         must_list, self.must_list = self.must_list, False
         return taken, must_list
 
+    def is_alive(self) -> bool:
+        return self.alive
+
     def close(self) -> None:
         self.closed += 1
+        self.alive = True
 
 
 class Lab:
@@ -548,6 +554,16 @@ def test_another_folder_in_its_place_is_watched_anew(lab, tmp_path):
     lab.run(10)
     lab.root.rename(tmp_path / "away")
     lab.root.mkdir()
+    lab.write("b.scan", b"END", tell=False)
+    lab.run(POLL_S + SETTLE_S)
+    assert len(lab.watch.opened) == 2
+    assert lab.names == ["b.scan"]
+
+
+def test_a_watch_that_died_is_opened_again_and_the_folder_listed(lab):
+    lab.open()
+    lab.run(10)
+    lab.watch.alive = False
     lab.write("b.scan", b"END", tell=False)
     lab.run(POLL_S + SETTLE_S)
     assert len(lab.watch.opened) == 2

@@ -129,6 +129,13 @@ def test_too_many_events_are_forgotten_and_the_folder_listed_instead(tmp_path):
         watch.close()
 
 
+def test_a_watch_whose_thread_ended_says_so(tmp_path):
+    watch = NativeWatch(tmp_path, True, lambda: None)
+    assert watch.is_alive()
+    watch.close()
+    assert not watch.is_alive()
+
+
 def test_a_folder_that_is_not_there_cannot_be_watched_and_leaves_no_thread(tmp_path):
     with pytest.raises(OSError):
         NativeWatch(tmp_path / "none", True, lambda: None)

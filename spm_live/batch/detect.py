@@ -87,7 +87,10 @@ def detect_files(
     with interrupts(stop), OutputFolder(files.out) as folder:
         _claim(folder, options)
         with Store(files.out / RESULTS, min_free_mb=MIN_FREE_MB) as store:
-            store.clear_faults()  # those of an earlier run: its failures are tried again now
+            try:
+                store.clear_faults()  # those of an earlier run: its failures are tried again now
+            except StoreFullError as error:
+                raise SetupError(f"{files.out}: {NO_ROOM}, or give another output folder with -o") from error
             run = _Run(files, options, store, stop, progress)
             with run.tally, counting(files.count(), run.tally.progress):
                 run.work(jobs, timeout_s)

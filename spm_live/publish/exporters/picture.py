@@ -100,7 +100,7 @@ class _Style:
     @property
     def stroke(self) -> int:
         """Width of a line, in px."""
-        return max(1, round(1.8 * self.text))
+        return max(2, round(3 * self.text))
 
     def width(self, text: str) -> int:
         """Width of a text, in px."""

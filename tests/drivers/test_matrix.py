@@ -266,6 +266,24 @@ def test_a_file_without_a_chain_waits(tmp_path):
         READER.read(path)
 
 
+def test_a_file_whose_chain_is_locked_waits(tmp_path, monkeypatch):
+    scan = Scan(tmp_path)
+    path = scan.write()
+    opened = Path.open
+
+    def locked(self, *args):
+        if self.suffix == ".mtrx":
+            raise PermissionError(13, "used by another process")
+        return opened(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", locked)
+        assert "used by another process" in READER.state(path).reason
+        with pytest.raises(NotReadyError):
+            READER.read(path)
+    assert READER.state(path).status is FileStatus.COMPLETE
+
+
 def test_a_file_that_its_chain_does_not_list_yet_waits_where_the_library_reports_success(tmp_path):
     scan = Scan(tmp_path, listed=["night--12_2.Z_mtrx"])
     path = scan.write()

@@ -271,10 +271,10 @@ def test_a_file_whose_chain_is_locked_waits(tmp_path, monkeypatch):
     path = scan.write()
     opened = Path.open
 
-    def locked(self, *args):
+    def locked(self, *args, **kwargs):
         if self.suffix == ".mtrx":
             raise PermissionError(13, "used by another process")
-        return opened(self, *args)
+        return opened(self, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", locked)

@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -241,8 +241,24 @@ while True:
 AGENT = "import sys; from spm_live_drivers.agent import main; sys.exit(main(sys.argv[1:]))"
 
 
+@contextmanager
+def process(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is killed at the end, whatever happens."""
+    with subprocess.Popen(command) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def live(running: subprocess.Popen[bytes], for_s: float) -> None:
+    """Give a process time; it must not end by itself."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(for_s)
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_when_either_process_is_killed(tmp_path: Path) -> None:
     folder, database, endpoint = tmp_path / "data", tmp_path / "store.sqlite3", free_endpoint()
     folder.mkdir()
@@ -251,28 +267,23 @@ def test_nothing_is_lost_when_either_process_is_killed(tmp_path: Path) -> None:
     agent = [sys.executable, "-c", AGENT, *told, "--settle-s", "0.01", "--poll-s", "0.05"]
     chance, digests = random.Random(1), set()
     for _ in range(20):
-        with subprocess.Popen(receiver) as one, subprocess.Popen(agent) as other:
+        with process(receiver) as one, process(agent) as other:
             for _ in range(15):
                 digests.add(scan(folder, len(digests)))
-                with pytest.raises(subprocess.TimeoutExpired):
-                    one.wait(chance.uniform(0.01, 0.2))
-            chance.choice([one, other]).kill()
-            with pytest.raises(subprocess.TimeoutExpired):
-                (other if one.poll() is not None else one).wait(0.3)
-            one.kill()
-            other.kill()
-    with subprocess.Popen(receiver) as one:
+                live(one, chance.uniform(0.01, 0.2))
+            dead, survivor = chance.sample([one, other], 2)
+            dead.kill()
+            dead.wait()
+            live(survivor, chance.uniform(0.01, 0.5))
+    with process(receiver) as one:
         ended = subprocess.run([*agent, "--once"], timeout=120, check=False)
         stored: set[str] = set()
         for _ in range(300):
-            with sqlite3.connect(database) as store:
+            with closing(sqlite3.connect(database)) as store:
                 stored = {sha256 for (sha256,) in store.execute("SELECT sha256 FROM frames")}
-            store.close()
             if stored == digests:
                 break
-            with pytest.raises(subprocess.TimeoutExpired):
-                one.wait(0.1)
-        one.kill()
+            live(one, 0.1)
     assert ended.returncode == 0
     assert stored == digests
     assert not list((tmp_path / "spool").glob("*.spmframe"))

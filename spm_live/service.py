@@ -130,7 +130,7 @@ def token_beside(store: Path) -> str:
 def make_sources(settings: Settings) -> Sequence[Source]:
     """Build the sources that a configuration names."""
     inbox = settings.store.path.parent / "inbox"
-    folders: list[Source] = [FolderSource(folder) for folder in settings.folders]
+    folders: list[Source] = [FolderSource(folder, ignored=[settings.store.path]) for folder in settings.folders]
     return [*folders, *(ZeroMQSource(socket, inbox) for socket in settings.zeromq)]
 
 

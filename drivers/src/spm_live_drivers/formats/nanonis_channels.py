@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spm_live_drivers.contract import ChannelInfo
 
 Peek = Callable[[ChannelInfo], NDArray[np.float32]]
-"""Gives the rows of a channel that hold finite values, as stored: (rows, columns), any byte order, perhaps none."""
+"""Gives the rows of a channel that were scanned, as stored: (rows, columns), any byte order, perhaps none."""
 
 _PASS = re.compile(r"^\[p(\d+)\]_?")
 _UNIT = re.compile(r"_\([^)]*\)$")
@@ -90,17 +90,19 @@ def _is_frequency_shift(channel: ChannelInfo) -> bool:
 
 
 def _roughness(rows: NDArray[np.float32]) -> float:
-    """Standard deviation from the best plane, on a grid of at most 64 x 64 samples; 0 for less than 2 rows.
+    """Standard deviation from the best plane, on a grid of at most 64 x 64 samples; 0 for less than 2 whole rows.
 
-    On a full grid the coordinates are orthogonal once centred, so that the plane needs no matrix.
+    On a grid of whole rows the coordinates are orthogonal once centred, so that the plane needs no matrix.
     """
     if rows.shape[0] < 2 or rows.shape[1] < 2:
         return 0.0
     grid = rows[:: -(-rows.shape[0] // _SAMPLES), :: -(-rows.shape[1] // _SAMPLES)].astype(np.float64)
-    if grid.min() == grid.max():
+    y = np.flatnonzero(np.isfinite(grid).all(axis=1)).astype(np.float64)
+    grid = grid[y.astype(np.intp)]
+    if len(grid) < 2 or grid.min() == grid.max():
         return 0.0  # else rounding of the mean would look like roughness
     grid -= grid.mean()
-    y = np.arange(grid.shape[0]) - (grid.shape[0] - 1) / 2
+    y -= y.mean()
     x = np.arange(grid.shape[1]) - (grid.shape[1] - 1) / 2
     slope_y = y @ grid.sum(axis=1) / max(float(y @ y) * x.size, 1)
     slope_x = grid.sum(axis=0) @ x / max(float(x @ x) * y.size, 1)
@@ -115,6 +117,10 @@ def _rows_resemble(rows: NDArray[np.float32]) -> bool:
     if count < 2 or rows.shape[1] < 8:
         return False
     one, next_one = (pair[:count].astype(np.float64) for pair in pairs)
+    whole = np.isfinite(one).all(axis=1) & np.isfinite(next_one).all(axis=1)
+    if whole.sum() < 2:
+        return False
+    one, next_one = one[whole], next_one[whole]
     one -= one.mean(axis=1, keepdims=True)
     next_one -= next_one.mean(axis=1, keepdims=True)
     scale = np.sqrt(np.sum(one**2) * np.sum(next_one**2))

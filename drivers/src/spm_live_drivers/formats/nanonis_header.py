@@ -188,9 +188,10 @@ def recorded_at(fields: dict[str, str]) -> datetime | None:
     ``REC_TIME`` is ``ACQ_TIME`` to the second (15:12:03 + 59 s in a file 15-13-03, 21:16:32 + 105 s in 21-18-17,
     00:09:40 + 2393 s in 00-49-32).
     """
-    text = f"{fields.get('REC_DATE', '')} {fields.get('REC_TIME', '')}"
     try:
-        return datetime.strptime(text, "%d.%m.%Y %H:%M:%S")  # noqa: DTZ007 - the file names no zone
+        day, month, year = map(int, fields.get("REC_DATE", "").split("."))
+        hour, minute, second = map(int, fields.get("REC_TIME", "").split(":"))
+        return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the file names no zone
     except ValueError:
         return None
 

@@ -115,13 +115,13 @@ class NanonisSxmReader:
                 end = _data_end(mapped, header)
             except HeaderError as error:
                 raise FrameError(ref, "read", str(error)) from error
-            channel = _channel(mapped, header, end, options, ref)
+            channel, stored = _channel(mapped, header, end, options, ref)
             ref = replace(ref, channel=channel.name, trace=options.trace)
             _refuse_mostly_missing(ref, header, len(mapped))
-            data, complete_rows = _picture(mapped, header, end, channel, options.trace)
+            data = _picture(stored, header, options.trace)
             if options.digest:
                 ref = replace(ref, sha256=hashlib.sha256(mapped).hexdigest())
-        return Frame(_info(ref, header, channel, complete_rows, options), data)
+        return Frame(_info(ref, header, channel, _rows_ended(stored), options), data)
 
 
 def _data_end(mapped: mmap.mmap, header: SxmHeader) -> int:
@@ -200,11 +200,8 @@ def _stored(mapped: mmap.mmap, header: SxmHeader, end: int, channel: ChannelInfo
     return np.frombuffer(raw, dtype=header.dtype).reshape(rows, header.columns)
 
 
-def _picture(
-    mapped: mmap.mmap, header: SxmHeader, end: int, channel: ChannelInfo, trace: Trace
-) -> tuple[NDArray[np.float32], int]:
-    """Turn a plane the right way up; return it with the number of complete rows."""
-    stored = _stored(mapped, header, end, channel, trace)
+def _picture(stored: NDArray[np.float32], header: SxmHeader, trace: Trace) -> NDArray[np.float32]:
+    """Turn a plane the right way up; NaN in the rows that are missing."""
     there = len(stored)
     if there == header.rows:
         data = np.empty((header.rows, header.columns), dtype=np.float32)
@@ -214,12 +211,22 @@ def _picture(
     if trace is Trace.BACKWARD:
         as_scanned = as_scanned[:, ::-1]
     as_scanned[:there] = stored
-    # The last pixel in time says whether a line was ended; single values that are not numbers elsewhere do not matter.
-    ended = np.flatnonzero(np.isfinite(as_scanned[:there, -1]))
-    return data, int(ended[-1]) + 1 if ended.size else 0
+    return data
 
 
-def _channel(mapped: mmap.mmap, header: SxmHeader, end: int, options: ReadOptions, ref: FrameRef) -> ChannelInfo:
+def _rows_ended(stored: NDArray[np.float32]) -> int:
+    """Number of rows up to the last that was scanned to its end, as its last pixel in time tells.
+
+    Single values elsewhere that are not numbers do not matter.
+    """
+    ended = np.flatnonzero(np.isfinite(stored[:, -1]))
+    return int(ended[-1]) + 1 if ended.size else 0
+
+
+def _channel(
+    mapped: mmap.mmap, header: SxmHeader, end: int, options: ReadOptions, ref: FrameRef
+) -> tuple[ChannelInfo, NDArray[np.float32]]:
+    """The channel to read, and its plane as stored."""
     there = ", ".join(channel.name for channel in header.channels)
     if options.channel is not None:
         channel = named(header.channels, options.channel)
@@ -227,16 +234,23 @@ def _channel(mapped: mmap.mmap, header: SxmHeader, end: int, options: ReadOption
             raise FrameError(ref, "read", f"there is no channel {options.channel!r}; the file holds {there}")
         if options.trace not in channel.traces:
             raise FrameError(ref, "read", f"channel {channel.name} holds no {options.trace} trace")
-        return channel
+        return channel, _stored(mapped, header, end, channel, options.trace)
     candidates = [channel for channel in header.channels if options.trace in channel.traces]
     if not candidates:
         raise FrameError(ref, "read", f"no channel holds a {options.trace} trace; the file holds {there}")
+    planes: dict[int, NDArray[np.float32]] = {}
 
-    def scanned(channel: ChannelInfo) -> NDArray[np.float32]:
-        stored = _stored(mapped, header, end, channel, options.trace)
-        return stored[np.isfinite(stored).all(axis=1)]
+    def plane(channel: ChannelInfo) -> NDArray[np.float32]:
+        if id(channel) not in planes:
+            planes[id(channel)] = _stored(mapped, header, end, channel, options.trace)
+        return planes[id(channel)]
 
-    return choose(candidates, scanned, open_loop=_open_loop(header))
+    chosen = choose(candidates, lambda channel: _scanned(plane(channel)), open_loop=_open_loop(header))
+    return chosen, plane(chosen)
+
+
+def _scanned(stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    return stored[: _rows_ended(stored)]
 
 
 def _open_loop(header: SxmHeader) -> bool:

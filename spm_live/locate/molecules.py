@@ -165,6 +165,7 @@ def _molecules(
     spread = shapes.measured.spread * np.array([step_x**2, step_y**2, -step_x * step_y])
     length, width, angle = axes(spread)
     orientation = (angle - geometry.angle_deg) % 180.0  # the frame is turned clockwise
+    orientation[orientation == 180.0] = 0.0  # what the remainder of a tiny negative number rounds to
     nothing: list[tuple[str, ...]] = [()] * len(labels)
     matched = match_spectra([geometry.to_nm(part) for part in shapes.polygons], spectra) if spectra else nothing
     rows = zip(

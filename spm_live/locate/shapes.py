@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -13,9 +14,9 @@ MASK_THRESHOLD = 0.5
 GRID_SIDE = 56
 """Masks are interpolated to about this many cells a side, which makes areas good to about 1 %."""
 MOST_POINTS = 64
-"""Corners of an outline, at most."""
-OUTLINE_ERROR_CELLS = 0.75
-"""How far a simplified outline may lie from the border cells it follows."""
+"""Points of an outline, at most."""
+OUTLINE_ERROR_CELLS = 0.3
+"""How far a simplified outline may lie from the one through all points."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,9 +142,9 @@ def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     Notes
     -----
     The border cells are followed for all masks in one go (Suzuki and Abe 1985, doi:10.1016/0734-189X(85)90016-7), one
-    mask below the other with empty cells between, and simplified (Douglas and Peucker 1973,
-    doi:10.3138/FM57-6770-U75U-7727). Then every corner takes one Newton step along the gradient towards the line where
-    the probability is one half, so that the outline does not shrink by half a cell.
+    mask below the other with empty cells between. Of each border at most 64 cells, evenly spread, take one Newton step
+    along the gradient towards the line where the probability is one half, so that the outline does not shrink by half
+    a cell. What then lies nearly straight is left out (Douglas and Peucker 1973, doi:10.3138/FM57-6770-U75U-7727).
     """
     count, side = fine.shape[:2]
     pitch = side + 2
@@ -160,32 +161,31 @@ def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     if not largest:
         return result
     numbers = sorted(largest)
-    corners = [_simplify(largest[number]) for number in numbers]
-    lengths = [len(points) for points in corners]
-    exact = _newton_step(column, np.concatenate(corners))
-    exact[:, 1] -= np.repeat(np.array(numbers, dtype=np.float32) * pitch, lengths)
-    np.clip(exact - 0.5, 0, side, out=exact)  # from centres in the padded grid to edges in the mask's own
-    for number, polygon in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
-        thin = len(polygon) < 3
-        result[number] = _around(largest[number], number * pitch) if thin else polygon
+    spread = [_spread(largest[number]) for number in numbers]
+    lengths = [len(points) for points in spread]
+    points = np.concatenate(spread)
+    step = _newton_step(column, points)
+    points[:, 1] -= np.repeat(np.array(numbers, dtype=np.int32) * pitch, lengths)
+    # From cell centres in the padded grid to edges in the mask's own.
+    exact = np.clip(points + step - 0.5, 0, side).astype(np.float32)
+    for number, line in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
+        polygon = np.asarray(cv2.approxPolyDP(line, OUTLINE_ERROR_CELLS, closed=True), dtype=np.float32)[:, 0, :]
+        result[number] = polygon if len(polygon) > 2 else _around(largest[number], number * pitch)
     return result
 
 
 def _newton_step(field: NDArray[np.float32], points: NDArray[np.int32]) -> NDArray[np.float32]:
+    """How far from cells at the border the threshold is crossed: (P, 2), at most one cell along each axis."""
     x, y = points[:, 0], points[:, 1]
     slope = np.stack([field[y, x + 1] - field[y, x - 1], field[y + 1, x] - field[y - 1, x]], axis=1) / 2
     steepness = np.maximum(np.sum(slope**2, axis=1), 1e-6)
-    step = ((MASK_THRESHOLD - field[y, x]) / steepness)[:, None] * slope
-    moved: NDArray[np.float64] = points + np.clip(step, -1, 1)
-    return moved.astype(np.float32)
+    step: NDArray[np.float32] = ((MASK_THRESHOLD - field[y, x]) / steepness)[:, None] * slope
+    return np.clip(step, -1, 1)
 
 
-def _simplify(contour: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Leave out points that add little: (P, 2)."""
-    points = np.asarray(cv2.approxPolyDP(contour, OUTLINE_ERROR_CELLS, closed=True), dtype=np.int32)[:, 0, :]
-    if len(points) > MOST_POINTS:
-        points = points[np.arange(MOST_POINTS) * len(points) // MOST_POINTS]
-    return points
+def _spread(contour: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Every second, third, ... point of a contour, so that they are few enough: (P, 2)."""
+    return contour[:: math.ceil(len(contour) / MOST_POINTS), 0, :].copy()
 
 
 def _around(contour: NDArray[np.int32], offset: int) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ const PALETTE = ["#56b4e9", "#e69f00", "#cc79a7", "#f0e442", "#009e73", "#d55e00
 
 const order = new Map();
 
-/** The colour of a class; the same for as long as the page is open. */
+/** The colour of a class, in the order in which they are first asked for; the same for as long as the page is open. */
 export function classColour(label) {
   if (!order.has(label)) order.set(label, order.size);
   return PALETTE[order.get(label) % PALETTE.length];

@@ -5,6 +5,7 @@ import { classColour } from "./colours.js";
 import { count, plural, when } from "./format.js";
 import { el } from "./dom.js";
 
+const AHEAD_PX = 600; // older frames are loaded before a person gets to the end
 const KEPT_ROWS = 600; // weeks of frames must not pile up in a page that is left open
 
 export class History {
@@ -15,19 +16,15 @@ export class History {
     this.shown = null;
     this.end = el("p", { class: "history-end quiet" });
     box.append(this.end);
-    this.near = false;
-    new IntersectionObserver(
-      ([entry]) => {
-        this.near = entry.isIntersecting;
-        this.more();
-      },
-      { root: box, rootMargin: "600px" },
-    ).observe(this.end);
+    new IntersectionObserver(() => this.more(), { root: box, rootMargin: `${AHEAD_PX}px` }).observe(this.end);
   }
 
   /** Ask for older frames while the end of the list is near. */
   more() {
-    if (this.near && !this.list.complete && this.list.all.length > 0) this.onWanted();
+    if (this.list.complete || this.list.all.length === 0) return;
+    // Measured now: what the observer said last may be older than the rows that were added since.
+    const [end, box] = [this.end.getBoundingClientRect(), this.box.getBoundingClientRect()];
+    if (end.top < box.bottom + AHEAD_PX && end.left < box.right + AHEAD_PX) this.onWanted();
   }
 
   /** Bring the rows in line with the list; following: nobody is looking at past frames. */
@@ -84,7 +81,7 @@ export class History {
     return el(
       "button",
       { type: "button", class: "row", "data-id": frame.id, title: frame.source, click: () => this.onPick(frame.id) },
-      el("img", { src: thumbnailAddress(frame), alt: "", loading: "lazy", decoding: "async", width: 56, height: 56 }),
+      el("span", { class: "thumb" }, thumbnail(frame)),
       el(
         "span",
         { class: "row-text" },
@@ -99,6 +96,15 @@ export class History {
       ),
     );
   }
+}
+
+/** The small picture in the scan's true proportions, whatever its pixels. */
+function thumbnail(frame) {
+  const image = el("img", { src: thumbnailAddress(frame), alt: "", loading: "lazy", decoding: "async" });
+  const longest = Math.max(...frame.size_nm);
+  image.style.width = `${(100 * frame.size_nm[0]) / longest}%`;
+  image.style.height = `${(100 * frame.size_nm[1]) / longest}%`;
+  return image;
 }
 
 function part(label, total) {

@@ -1,6 +1,7 @@
 // The page as a whole: what is shown, what follows what, which key does what.
 
 import { readFrame, readFrames, readTotals } from "./api.js";
+import { classColour } from "./colours.js";
 import { Connection } from "./connection.js";
 import { moleculeFacts, showCounts, showFacts, spoken } from "./counts.js";
 import { byId, el } from "./dom.js";
@@ -42,11 +43,12 @@ function takeSnapshot(snapshot) {
   daemon.totals = snapshot.totals;
   const newestBefore = list.newest?.id ?? 0;
   const same = list.resync(snapshot.frames, PAGE) || list.indexOf(view.shown?.id) >= 0;
+  listChanged();
   faults.resync(snapshot.faults, snapshot.totals.faults);
   if (view.following || !same) follow(snapshot.latest);
   else view.unseen += snapshot.frames.filter((frame) => frame.id > newestBefore).length;
-  takeStatus(snapshot.status);
-  listChanged();
+  daemon.status = snapshot.status;
+  viewChanged();
   history.more();
 }
 
@@ -173,6 +175,8 @@ function loadOlder() {
 // -- drawing ----------------------------------------------------------------------------------------------------------
 
 function listChanged() {
+  // The newest model's classes come first, found or not, so that a class has one colour whatever is in the frame.
+  for (const frame of list.all) Object.keys(frame.counts).forEach(classColour);
   history.update(view.following);
   byId("history-total").textContent = daemon.totals ? count(daemon.totals.frames) : "";
   viewChanged();
@@ -216,7 +220,7 @@ function toggle(name) {
 
 function toggleFullScreen() {
   if (document.fullscreenElement) document.exitFullscreen();
-  else document.querySelector(".stage").requestFullscreen();
+  else document.documentElement.requestFullscreen();
 }
 
 // -- one molecule -----------------------------------------------------------------------------------------------------

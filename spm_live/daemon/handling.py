@@ -141,7 +141,7 @@ class Handling:
                 raise StoppedError from error
             except WorkerCrashError as crash:
                 # Only crashes seen here are counted: a daemon killed from outside must not cost a good frame its map.
-                tries = self.stored(lambda: self._store.begin_try(sha256, str(arrival.path)))
+                tries = self.stored(lambda: self._store.count_crash(sha256, str(arrival.path)))
                 self._board.count("worker_restarts" if crash.died else "retries")
                 logger.error("%s: the worker %s (try %d)\n%s", arrival.path, crash.reason, tries, crash.detail)
                 if tries >= self.settings.max_tries:

@@ -3,12 +3,11 @@
 ::
 
     with Store(path) as store:
-        store.begin_try(sha256, source)
         saved = store.save(processed, file=FileKey(path, size, mtime_ns))
         if saved.new:
             feed.publish("frame", saved.message)
 
-The file is in WAL mode, so that reading never waits for writing. ``save``, ``save_fault`` and ``begin_try`` return when
+The file is in WAL mode, so that reading never waits for writing. ``save``, ``save_fault`` and ``count_crash`` return when
 the disk has the result (``synchronous = FULL``: about 1 ms a frame on a solid-state disk), so that a received message
 may be deleted as soon as its frame is saved, whatever happens to the power next.
 """
@@ -125,13 +124,13 @@ class Store(History):
         """
         self._database.flush()
 
-    def begin_try(self, sha256: str, source: str) -> int:
-        """Count a try before it begins, so that a frame that kills the machine is known at the next start.
+    def count_crash(self, sha256: str, source: str) -> int:
+        """Count that a content crashed the worker, so that the next start knows of it too.
 
         Returns
         -------
         int
-            Which try this is: 1, 2, ...; counted from 1 again once the frame was saved.
+            How often it did: 1, 2, ...; counted from 1 again once the frame was saved.
         """
         row = (sha256, plain_text(source), iso(self._clock()))
         with self._database.write() as connection:

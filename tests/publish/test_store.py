@@ -57,10 +57,10 @@ def test_a_frame_without_digest_is_refused(store):
 
 
 def test_saving_remembers_the_file_and_clears_its_tries(store):
-    assert [store.begin_try(digest("a"), "/data/a.sxm") for _ in range(3)] == [1, 2, 3]
+    assert [store.count_crash(digest("a"), "/data/a.sxm") for _ in range(3)] == [1, 2, 3]
     store.save(made("a"), file=FileKey("/data/a.sxm", 100, 5))
     assert store.file_known("/data/a.sxm", 100, 5)
-    assert store.begin_try(digest("a"), "/data/a.sxm") == 1
+    assert store.count_crash(digest("a"), "/data/a.sxm") == 1
 
 
 def test_a_duplicate_remembers_its_own_file_too(store):
@@ -79,7 +79,7 @@ def test_a_file_is_known_in_the_state_it_was_seen_in_only(store):
 
 
 def test_what_is_only_noted_is_made_durable_when_asked_or_with_the_next_frame(store):
-    for make_durable in (store.durable, lambda: store.save(made("a")), lambda: store.begin_try("aa", "a")):
+    for make_durable in (store.durable, lambda: store.save(made("a")), lambda: store.count_crash("aa", "a")):
         store.remember_file("/data/a.sxm", 100, 5, digest("a"), "unwanted")
         assert store._database._unsynced
         make_durable()
@@ -91,21 +91,21 @@ def test_a_file_whose_name_is_no_text_is_remembered(store):
     name = b"/data/scan\xff.sxm".decode("utf-8", "surrogateescape")
     store.save(made("a", source=name), file=FileKey(name, 1, 2))
     assert store.file_known(name, 1, 2)
-    assert store.begin_try(digest("x"), name) == 1
+    assert store.count_crash(digest("x"), name) == 1
     assert store.retry(name) == 1
 
 
 def test_tries_are_counted_apart(store):
-    assert store.begin_try("aa", "a") == 1
-    assert store.begin_try("bb", "b") == 1
-    assert store.begin_try("aa", "a") == 2
+    assert store.count_crash("aa", "a") == 1
+    assert store.count_crash("bb", "b") == 1
+    assert store.count_crash("aa", "a") == 2
 
 
 def test_tries_are_still_counted_after_closing(tmp_path):
     with Store(tmp_path / "s") as store:
-        store.begin_try("aa", "a")
+        store.count_crash("aa", "a")
     with Store(tmp_path / "s") as store:
-        assert store.begin_try("aa", "a") == 2
+        assert store.count_crash("aa", "a") == 2
 
 
 def test_a_later_state_of_a_file_takes_the_place_of_a_partial_one(store):
@@ -172,11 +172,11 @@ def test_a_faulty_file_needs_no_second_look_until_a_person_asks(store):
     fault = made_fault(1)
     store.save_fault(fault, file=FileKey(fault.source, 10, 20))
     for _ in range(2):
-        store.begin_try(fault.sha256, fault.source)
+        store.count_crash(fault.sha256, fault.source)
     assert store.file_known(fault.source, 10, 20)
     assert store.retry(fault.source) == 1
     assert not store.file_known(fault.source, 10, 20)
-    assert store.begin_try(fault.sha256, fault.source) == 1
+    assert store.count_crash(fault.sha256, fault.source) == 1
     assert store.totals()["faults"] == 1
 
 
@@ -261,7 +261,7 @@ def test_a_closed_store_says_so(tmp_path):
     with pytest.raises(RuntimeError, match="closed"):
         store.frames(1)
     with pytest.raises(RuntimeError, match="closed"):
-        store.begin_try("aa", "a")
+        store.count_crash("aa", "a")
 
 
 def test_closing_leaves_one_file_and_the_claim(tmp_path):

@@ -30,7 +30,7 @@ def test_with_too_little_room_nothing_is_written_until_there_is_more(tmp_path):
         for write in (
             lambda: store.save(made("b")),
             lambda: store.save_fault(made_fault()),
-            lambda: store.begin_try("aa", "a"),
+            lambda: store.count_crash("aa", "a"),
             lambda: store.remember_file("a", 1, 2, "aa", "fault"),
         ):
             with pytest.raises(StoreFullError, match=r"199 MB free .*min_free_mb = 200"):
@@ -59,7 +59,7 @@ def make_room(store: Store) -> None:
 def test_a_frame_that_does_not_fit_leaves_no_trace_and_fits_later(tmp_path):
     with Store(tmp_path / "s") as store:
         store.save(made("a"))
-        store.begin_try(digest("b"), "/data/b.sxm")
+        store.count_crash(digest("b"), "/data/b.sxm")
         fill_up(store)
         big = made("b", picture=b"x" * MB)
         for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_frame_that_does_not_fit_leaves_no_trace_and_fits_later(tmp_path):
         assert store.known(digest("b")) is None
         assert not store.file_known("/data/b.sxm", 1, 2)
         assert store.totals()["molecules"] == 2
-        assert store.begin_try(digest("b"), "/data/b.sxm") == 2
+        assert store.count_crash(digest("b"), "/data/b.sxm") == 2
         make_room(store)
         saved = store.save(big, file=FileKey("/data/b.sxm", 1, 2))
         assert store.frame(saved.id) == saved.message

@@ -18,7 +18,7 @@ def test_many_threads_saving_the_same_frames_store_each_once(tmp_path):
 
 def test_many_threads_trying_one_frame_count_every_try(tmp_path):
     with Store(tmp_path / "s") as store, ThreadPoolExecutor(8) as threads:
-        counts = list(threads.map(lambda _: store.begin_try("aa", "a"), range(20)))
+        counts = list(threads.map(lambda _: store.count_crash("aa", "a"), range(20)))
     assert sorted(counts) == list(range(1, 21))
 
 

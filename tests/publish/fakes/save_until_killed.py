@@ -19,7 +19,7 @@ def main() -> None:
     with Store(Path(sys.argv[1])) as store:
         for number in itertools.count(int(sys.argv[2])):
             source = f"/data/{number}.sxm"
-            store.begin_try(digest(number), source)
+            store.count_crash(digest(number), source)
             # Some of them large, so that checkpoints fall into the race too.
             picture = bytes([number % 256]) * (200_000 if number % 5 == 0 else 100)
             store.save(made(number, molecules=number % 7, picture=picture), file=FileKey(source, number, number))

@@ -135,7 +135,7 @@ def test_a_partial_scan_gives_what_was_scanned_in_its_true_place(direction):
         data[52:] = np.nan
         inside = PLACES[PLACES[:, 1] < 45]
     else:
-        data[:52] = np.nan
+        data[:56] = np.nan
         inside = PLACES[PLACES[:, 1] > 65]
     result = process(frame_of(geometry, data, direction), BlobDetector())
     whole = [molecule for molecule in result.molecules if not molecule.touches_edge]

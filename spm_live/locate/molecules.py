@@ -22,7 +22,7 @@ from spm_live.domain import (
 )
 from spm_live.locate.coverage import covered_pixels
 from spm_live.locate.scanned import ScannedArea, survey
-from spm_live.locate.shapes import MASK_THRESHOLD, Moments, axes, moments, outlines, refine
+from spm_live.locate.shapes import MASK_THRESHOLD, Moments, axes, cover, moments, outlines, refine
 from spm_live.locate.spectra import match_spectra
 
 EDGE_MARGIN_PX = 1.0
@@ -115,13 +115,13 @@ def _measure(detections: Detections, letterbox: Letterbox, area: ScannedArea) ->
     scale = np.array([letterbox.scale_x, letterbox.scale_y] * 2)
     boxes = np.clip(detections.boxes / scale, 0, [columns, rows, columns, rows])
     fine = refine(detections.masks)
-    inside = fine > MASK_THRESHOLD
+    inside = cover(fine)
     measured = moments(inside, boxes[:, :2] - 0.5, boxes[:, 2:] - boxes[:, :2])
-    which = np.flatnonzero(measured.area > 0)
+    which = np.flatnonzero((fine > MASK_THRESHOLD).any(axis=(1, 2)))
     which = which[area.holds(measured.center[which])]
     if not area.complete:
         holed = which[area.gaps_in(boxes[which])]
-        inside[holed] &= _cells_scanned(boxes[holed], fine.shape[1], area.scanned)
+        inside[holed] *= _cells_scanned(boxes[holed], fine.shape[1], area.scanned)
         which = which[inside[which].any(axis=(1, 2))]
     if not area.complete or len(which) < len(detections):
         measured = moments(inside[which], boxes[which, :2] - 0.5, boxes[which, 2:] - boxes[which, :2])

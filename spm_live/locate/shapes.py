@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 MASK_THRESHOLD = 0.5
 """Where a mask's probability exceeds this lies the molecule (He et al. 2017, arXiv:1703.06870, section 3.1)."""
-GRID_SIDE = 56
-"""Masks are interpolated to about this many cells a side, which makes areas good to about 1 %."""
+GRID_SIDE = 28
+"""Coarser masks are interpolated to about this many cells a side."""
 MOST_POINTS = 64
 """Points of an outline, at most."""
 OUTLINE_ERROR_CELLS = 0.3
@@ -49,7 +49,7 @@ def refine(masks: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     (N, U, U) float32 array
-        U is the multiple of M nearest to 56, at least M.
+        U is the multiple of M nearest to 28, at least M.
     """
     count, size = masks.shape[:2]
     factor = max(1, round(GRID_SIDE / size))
@@ -62,13 +62,43 @@ def refine(masks: NDArray[np.float32]) -> NDArray[np.float32]:
     return fine
 
 
-def moments(inside: NDArray[np.bool_], corner: NDArray[np.float64], size: NDArray[np.float64]) -> Moments:
+def cover(fine: NDArray[np.float32]) -> NDArray[np.float32]:
+    """How much of each cell lies inside the line where the probability is one half.
+
+    Parameters
+    ----------
+    fine : (N, U, U) float32 array
+        Probabilities, from :func:`refine`.
+
+    Returns
+    -------
+    (N, U, U) float32 array
+        0 to 1. With 28 cells a side areas become good to one or two per cent; whole cells alone, to three.
+
+    Notes
+    -----
+    The line passes a cell's centre at a distance of about (p - 1/2) / |grad p| cells, and cuts off half a cell more or
+    less than that.
+    """
+    padded = np.pad(fine, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    slope = np.square(padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2])
+    slope += np.square(padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1])
+    steepness = np.sqrt(slope, out=slope)
+    np.maximum(steepness, 1e-6, out=steepness)
+    covered = fine - np.float32(MASK_THRESHOLD)
+    covered /= steepness
+    covered *= 2  # the differences above span two cells
+    covered += np.float32(0.5)
+    return np.clip(covered, 0, 1, out=covered)
+
+
+def moments(inside: NDArray[np.float32], corner: NDArray[np.float64], size: NDArray[np.float64]) -> Moments:
     """Measure shapes given as cells of a grid over their boxes.
 
     Parameters
     ----------
-    inside : (N, U, U) bool array
-        Cells of the shape; row 0 first.
+    inside : (N, U, U) float32 array
+        How much of each cell belongs to the shape, 0 to 1; row 0 first.
     corner : (N, 2) float array
         x and y of the outer corner of cell (0, 0).
     size : (N, 2) float array
@@ -77,17 +107,17 @@ def moments(inside: NDArray[np.bool_], corner: NDArray[np.float64], size: NDArra
     Returns
     -------
     Moments
-        Exact for the union of the rectangular cells.
+        Exact for whole rectangular cells; of a part of a cell the area counts, at the cell's centre.
     """
     side = inside.shape[1]
     place = (np.arange(side) + 0.5) / side - 0.5
     powers = np.stack([np.ones(side), place, place**2], axis=1)
-    by_row = (inside.astype(np.float32) @ powers.astype(np.float32)).astype(np.float64)
-    both = np.einsum("nuk,ul->nkl", by_row, powers)
+    by_row = (inside @ powers.astype(np.float32)).astype(np.float64)
+    both = powers.T @ by_row  # [:, i, j] holds the sums of y^i x^j
     cells = both[:, 0, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.stack([both[:, 1, 0], both[:, 0, 1]], axis=1) / cells[:, None]
-        square = np.stack([both[:, 2, 0], both[:, 0, 2]], axis=1) / cells[:, None]
+        mean = np.stack([both[:, 0, 1], both[:, 1, 0]], axis=1) / cells[:, None]
+        square = np.stack([both[:, 0, 2], both[:, 2, 0]], axis=1) / cells[:, None]
         product = both[:, 1, 1] / cells
     # A cell is no point: its own variance is a twelfth of its width squared.
     variance = (square - mean**2 + 1 / (12 * side**2)) * size**2

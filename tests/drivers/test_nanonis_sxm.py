@@ -180,6 +180,17 @@ def test_single_value_that_is_not_a_number_does_not_end_the_scan(tmp_path: Path)
     assert read(tmp_path, make_sxm(planes)).info.complete_rows == 10
 
 
+def test_infinite_and_signalling_values_of_a_damaged_file_become_plain_nan(tmp_path: Path) -> None:
+    planes = hills(rows=10).astype(">f4")
+    bits = planes.view(">u4")
+    bits[0, 4, 2], bits[0, 6, 3], bits[0, 7, 1] = 0x7F800000, 0xFF800000, 0x7FA00000
+    frame = read(tmp_path, make_sxm(planes))
+    assert np.isnan(frame.data[[4, 6, 7], [2, 3, 1]]).all()
+    assert np.isnan(frame.data).sum() == 3
+    with np.errstate(invalid="raise"):
+        frame.data.astype(np.float64)
+
+
 def test_scan_stopped_before_its_first_line_is_a_frame_without_rows(tmp_path: Path) -> None:
     frame = read(tmp_path, make_sxm(np.full((2, 4, 4), np.nan)))
     assert frame.info.complete_rows == 0

@@ -96,7 +96,7 @@ def _roughness(rows: NDArray[np.float32]) -> float:
     """
     if rows.shape[0] < 2 or rows.shape[1] < 2:
         return 0.0
-    grid = rows[:: -(-rows.shape[0] // _SAMPLES), :: -(-rows.shape[1] // _SAMPLES)].astype(np.float64)
+    grid = _as_double(rows[:: -(-rows.shape[0] // _SAMPLES), :: -(-rows.shape[1] // _SAMPLES)])
     y = np.flatnonzero(np.isfinite(grid).all(axis=1)).astype(np.float64)
     grid = grid[y.astype(np.intp)]
     if len(grid) < 2 or grid.min() == grid.max():
@@ -116,7 +116,7 @@ def _rows_resemble(rows: NDArray[np.float32]) -> bool:
     count = min(len(pairs[0]), len(pairs[1]))
     if count < 2 or rows.shape[1] < 8:
         return False
-    one, next_one = (pair[:count].astype(np.float64) for pair in pairs)
+    one, next_one = (_as_double(pair[:count]) for pair in pairs)
     whole = np.isfinite(one).all(axis=1) & np.isfinite(next_one).all(axis=1)
     if whole.sum() < 2:
         return False
@@ -125,3 +125,8 @@ def _rows_resemble(rows: NDArray[np.float32]) -> bool:
     next_one -= next_one.mean(axis=1, keepdims=True)
     scale = np.sqrt(np.sum(one**2) * np.sum(next_one**2))
     return bool(scale > 0 and np.sum(one * next_one) > _RESEMBLANCE * scale)
+
+
+def _as_double(rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore"):  # a damaged file can hold a signalling NaN
+        return rows.astype(np.float64)

@@ -47,6 +47,7 @@ from spm_live_drivers.formats.opening import file_ref, map_regular
 _NM_PER_M = 1e9
 _FREE_FILL_BYTES = 64 * 1024 * 1024
 _FILL_FACTOR = 4
+_QUIET_BIT = np.uint32(0x00400000)  # IEEE 754-2008, 6.2.1
 
 
 class NanonisSxmReader:
@@ -211,7 +212,16 @@ def _picture(stored: NDArray[np.float32], header: SxmHeader, trace: Trace) -> ND
     if trace is Trace.BACKWARD:
         as_scanned = as_scanned[:, ::-1]
     as_scanned[:there] = stored
+    _quieten(data)
     return data
+
+
+def _quieten(data: NDArray[np.float32]) -> None:
+    """Make NaN of what a damaged file can hold and arithmetic stumbles over: infinities and signalling NaN."""
+    odd = ~np.isfinite(data)
+    if odd.any():
+        signalling = np.isnan(data) & (data.view(np.uint32) & _QUIET_BIT == 0)
+        data[np.isinf(data) | signalling] = np.nan
 
 
 def _rows_ended(stored: NDArray[np.float32]) -> int:

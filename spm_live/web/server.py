@@ -113,6 +113,7 @@ class WebServer:
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,
             log_config=None,
+            log_level="warning",
             access_log=False,
             proxy_headers=False,
             server_header=False,

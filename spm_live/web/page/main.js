@@ -43,12 +43,12 @@ function takeSnapshot(snapshot) {
   daemon.totals = snapshot.totals;
   const newestBefore = list.newest?.id ?? 0;
   const same = list.resync(snapshot.frames, PAGE) || list.indexOf(view.shown?.id) >= 0;
-  listChanged();
-  faults.resync(snapshot.faults, snapshot.totals.faults);
+  // First, so that the picture is asked for before the many thumbnails are.
   if (view.following || !same) follow(snapshot.latest);
   else view.unseen += snapshot.frames.filter((frame) => frame.id > newestBefore).length;
+  faults.resync(snapshot.faults, snapshot.totals.faults);
   daemon.status = snapshot.status;
-  viewChanged();
+  listChanged();
   history.more();
 }
 

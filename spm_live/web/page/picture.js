@@ -32,6 +32,7 @@ export class Picture {
     let image = null;
     if (frame !== null) {
       image = new Image();
+      image.fetchPriority = "high";
       image.src = previewAddress(frame);
       try {
         await image.decode();

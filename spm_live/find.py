@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from spm_live.detect import open_detector
@@ -14,6 +15,9 @@ from spm_live.prepare import draw_preview
 from spm_live.settings import ModelSettings
 from spm_live.spectra import SpectraBeside
 from spm_live_drivers.registry import read_frame
+
+SAME_SESSION = timedelta(hours=12)
+"""A spectrum further away in time than this belongs to another scan of the place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class FindMolecules:
     def __call__(self, job: Job) -> Processed:
         watch = Stopwatch()
         frame = read_frame(job.path, job.options)
-        spectra = spectra_of(frame, self._spectra.of(job.path, job.options.timezone))
+        spectra = spectra_of(frame, self._spectra.of(job.path, job.options.timezone), within=SAME_SESSION)
         watch.lap("read")
         molecule_map = process(frame, self._detector, spectra, lap=watch.lap)
         preview, thumbnail = draw_preview(frame)

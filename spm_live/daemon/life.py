@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from queue import Empty, Full, Queue
 
 from spm_live.daemon.handling import Handling
+from spm_live.daemon.late_spectra import LateSpectra
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import MakeWork, Worker
 from spm_live.domain import DaemonState, DaemonStatus
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 STATUS_PERIOD_S = 1.0
 NOT_READY_RETRY_S = 2.0
 NOT_READY_TRIES = 60
+SPECTRA_PERIOD_S = 5.0
 RELOAD_TIMEOUT_S = 150.0
 
 MakeSources = Callable[[Settings], Sequence[Source]]
@@ -92,6 +94,7 @@ class Daemon:
         self._handling = Handling(
             settings.daemon, store=store, feed=feed, metrics=metrics, board=self._board, stopping=self._stopping
         )
+        self._late_spectra = LateSpectra(store, feed)
         self._worker = Worker(settings.model, make_work)
         self._board.use_model(self._worker.identity)
 
@@ -108,11 +111,15 @@ class Daemon:
         try:
             self._start_sources(self._settings)
             self._board.enter(DaemonState.RUNNING)
+            spectra_due_s = time.monotonic() + SPECTRA_PERIOD_S
             while not self._stopping.is_set():
                 self._reload_where_asked()
                 arrival, tries = self._next()
                 if arrival is not None:
                     self._handle(arrival, tries)
+                elif time.monotonic() > spectra_due_s:
+                    self._late_spectra.look()
+                    spectra_due_s = time.monotonic() + SPECTRA_PERIOD_S
         except StoppedError:
             pass
         finally:
@@ -141,6 +148,7 @@ class Daemon:
         self._board.take_in_hand(str(arrival.path))
         try:
             self._handling.handle(arrival, self._worker)
+            self._late_spectra.frame_stored(arrival.path, arrival.options.timezone)
         except NotReadyError as error:
             if tries < NOT_READY_TRIES:
                 heapq.heappush(self._later, _Later(time.monotonic() + NOT_READY_RETRY_S, tries + 1, arrival))

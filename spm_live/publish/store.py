@@ -7,13 +7,14 @@
         if saved.new:
             feed.publish("frame", saved.message)
 
-The file is in WAL mode, so that reading never waits for writing. ``save``, ``save_fault`` and ``count_crash`` return when
-the disk has the result (``synchronous = FULL``: about 1 ms a frame on a solid-state disk), so that a received message
-may be deleted as soon as its frame is saved, whatever happens to the power next.
+The file is in WAL mode, so that reading never waits for writing. ``save``, ``save_fault`` and ``count_crash`` return
+when the disk has the result (``synchronous = FULL``: about 1 ms a frame on a solid-state disk), so that a received
+message may be deleted as soon as its frame is saved, whatever happens to the power next.
 """
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -218,6 +219,40 @@ class Store(History):
             if file is not None:
                 self._remember(connection, file, fault.sha256, "fault")
             return rows.insert(connection, "faults", rows.fault_row(message))
+
+    def attach_spectrum(self, frame_id: int, molecule: int, source: str) -> Message:
+        """Note that a spectrum was taken on a molecule, after the frame was stored.
+
+        Parameters
+        ----------
+        frame_id : int
+            Number of the frame.
+        molecule : int
+            Place of the molecule in the frame's list.
+        source : str
+            Path of the spectrum.
+
+        Returns
+        -------
+        dict
+            The frame's message as it is now.
+
+        Raises
+        ------
+        ValueError
+            If there is no such frame or molecule.
+        """
+        with self._database.write() as connection:
+            query = "SELECT id, spectra FROM molecules WHERE frame_id = ? ORDER BY id LIMIT 1 OFFSET ?"
+            row = connection.execute(query, (frame_id, molecule)).fetchone()
+            if row is None:
+                raise ValueError(f"frame {frame_id} has no molecule {molecule}")
+            spectra = [*(json.loads(row[1]) if row[1] else []), plain_text(source)]
+            connection.execute("UPDATE molecules SET spectra = ? WHERE id = ?", (json.dumps(spectra), row[0]))
+        message = self.frame(frame_id)
+        if message is None:
+            raise ValueError(f"there is no frame {frame_id}")
+        return message
 
     def clear_faults(self, stage: str | None = None) -> int:
         """Take faults off the record and let their files be tried again.

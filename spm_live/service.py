@@ -26,6 +26,7 @@ from spm_live.publish.zeromq import ZeroMQPublisher
 from spm_live.settings import Settings
 from spm_live.sources import Source
 from spm_live.sources.folder import FolderSource
+from spm_live.sources.inbox import Inbox
 from spm_live.sources.zeromq import ZeroMQSource
 from spm_live.web.server import WebServer, create_app
 
@@ -129,7 +130,7 @@ def token_beside(store: Path) -> str:
 
 def make_sources(settings: Settings) -> Sequence[Source]:
     """Build the sources that a configuration names."""
-    inbox = settings.store.path.parent / "inbox"
+    inbox = Inbox(settings.store.path.parent / "inbox")
     folders: list[Source] = [FolderSource(folder, ignored=[settings.store.path]) for folder in settings.folders]
     return [*folders, *(ZeroMQSource(socket, inbox) for socket in settings.zeromq)]
 

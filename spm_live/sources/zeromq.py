@@ -159,9 +159,11 @@ class ZeroMQSource:
         if not answering:
             self._accept(parts)
             return
-        # A ROUTER puts the sender's routing id first; a REQ socket adds an empty part and wants it back. Among four
-        # parts the empty one is the topic of a DEALER.
-        envelope = parts[:2] if len(parts) not in (2, 4) and parts[1:2] == [b""] else parts[:1]
+        # A ROUTER puts the sender's routing id first. REQ sockets add an empty part, with REQ_CORRELATE a number before
+        # it, and want both back (RFC 28/REQREP). An empty part before the last two is the topic of a DEALER.
+        plain = len(parts) == 4 and parts[2].startswith(b"{")
+        addressed = b"" in parts[1:3] and not plain
+        envelope = parts[: parts.index(b"", 1) + 1] if addressed else parts[:1]
         receipt = self._answer(parts[len(envelope) :])
         try:
             socket.send_multipart([*envelope, *encode_receipt(receipt)], zmq.NOBLOCK)

@@ -343,10 +343,11 @@ def test_a_frame_that_is_put_off_is_sent_again(settings: AgentSettings, receiver
 def test_a_refused_frame_is_kept_and_offered_at_the_next_start(
     settings: AgentSettings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scan(settings, "a.scan")
+    path = scan(settings, "a.scan")
     with agent_for(settings) as agent:
         receiver.answer(receiver.take(agent), Result.REFUSED, "schema 1 is not known here")
         work(agent, lambda: agent.idle)
+        path.unlink()
         assert agent.faults == 1
         assert "schema 1 is not known here" in caplog.text
         scan(settings, "b.scan", "2 done")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from spm_live_drivers.contract import FileStatus, Frame, FrameInfo, FrameRef, Re
 from spm_live_drivers.errors import FrameError
 from spm_live_drivers.formats.spmframe import SpmFrameReader
 from spm_live_drivers.registry import readers
+from spm_live_drivers.testing import ConformanceError, check_reader
 from spm_live_drivers.wire import encode_frame
 from spm_live_drivers.wire_file import (
     MAGIC,
@@ -70,6 +72,18 @@ def test_the_registry_knows_the_reader() -> None:
     assert "wire" in [reader.name for reader in readers()]
 
 
+def test_all_that_a_reader_promises_is_kept_but_that_the_frame_is_the_file(path: Path) -> None:
+    """A message stands for a file elsewhere: its frame has that file's path and digest, and its reader's name."""
+    with pytest.raises(ConformanceError) as caught:
+        check_reader(SpmFrameReader(), path)
+    unexpected = [
+        problem
+        for problem in caught.value.problems
+        if not re.search(r"ref\.source is|ref\.sha256 is|format is 'nanonis-sxm'", problem)
+    ]
+    assert unexpected == []
+
+
 @given(st.lists(st.binary(max_size=50), min_size=3, max_size=3))
 def test_any_three_parts_are_given_back(parts: list[bytes]) -> None:
     assert from_file_bytes(to_file_bytes(parts)) == parts
@@ -117,7 +131,7 @@ def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there_or_a_folder_is_refused(tmp_path: Path) -> None:
     for place in (tmp_path / "gone.spmframe", tmp_path):
         for method in (SpmFrameReader().state, SpmFrameReader().read, SpmFrameReader().channels):
-            with pytest.raises(FrameError, match="cannot be opened|is a folder"):
+            with pytest.raises(FrameError, match=r"cannot be opened|is a folder"):
                 method(place)
 
 

@@ -163,14 +163,16 @@ def test_sub_counts_what_is_missing(tmp_path: Path) -> None:
         assert counters["malformed"] == 0
 
 
-def test_a_req_socket_gets_its_answer_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("correlate", [0, 1])
+def test_a_req_socket_gets_its_answer_too(tmp_path: Path, correlate: int) -> None:
     daemon = Daemon()
     with running("agent", tmp_path, daemon) as (source, _), zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, WAIT_S * 1000)
+        socket.setsockopt(zmq.REQ_CORRELATE, correlate)
         socket.connect(source.endpoint)
         assert ask(socket, message(1)).result is Result.KEPT
-        assert ask(socket, [b"nonsense"]).result is Result.REFUSED
+        assert ask(socket, [b"a", b"b"]).result is Result.REFUSED
         assert ask(socket, [b"a"] * 9).result is Result.REFUSED
 
 

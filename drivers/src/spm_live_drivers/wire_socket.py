@@ -13,8 +13,8 @@ from spm_live_drivers.wire import MAX_PART_BYTES
 HIGH_WATER_MARK = 4
 """Messages that a socket holds for each peer; a frame has up to 256 MiB, and what must not be lost waits on a disk."""
 
-MAX_PARTS = 5
-"""A routing id, the empty part that REQ sockets add, topic, header, payload."""
+MAX_PARTS = 6
+"""A routing id, the number and the empty part that REQ sockets add, topic, header, payload."""
 MAX_MESSAGE_BYTES = MAX_PART_BYTES + 1024 * 1024
 
 _KEEPALIVE_S = {zmq.TCP_KEEPALIVE_IDLE: 30, zmq.TCP_KEEPALIVE_INTVL: 10, zmq.TCP_KEEPALIVE_CNT: 3}

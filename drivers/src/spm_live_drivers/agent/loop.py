@@ -230,7 +230,7 @@ class Agent:
             return False
         result = self._link.send(parts, envelope.session, envelope.sequence)
         if result is Result.LATER:
-            self._postpone("the receiver is not there")
+            self._postpone(f"the receiver is not there{', or the keys do not fit' if self._settings.curve else ''}")
         elif result is not None:
             self._conclude(spooled, result, "")
         return result is None

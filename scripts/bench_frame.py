@@ -21,12 +21,12 @@ STAGES = ("digest", "read", "prepare", "locate", "draw", "store", "publish")
 
 def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
     """Median and 95th percentile of every stage, and of their sum."""
-    from spm_live.detect import open_detector
     from spm_live.errors import SetupError
+    from spm_live.find import FindMolecules
     from spm_live.settings import ModelSettings
 
     try:
-        detector = open_detector(ModelSettings(name=arguments.model))
+        work = FindMolecules(ModelSettings(name=arguments.model))
     except SetupError as error:
         return [Line("everything but the model", None, note=str(error))]
     pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE)]
@@ -37,13 +37,12 @@ def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
             path = folder / f"frame{number:05d}.sxm"
             # Another byte at the end makes another content, as the store sees it, of the same picture.
             path.write_bytes(pictures[number % PICTURES] + number.to_bytes(4, "big"))
-            spent, found = _one_frame(path, detector, publishing)
+            spent, found = _one_frame(path, work, publishing)
             path.unlink()
             if number >= WARM_UP:
                 molecules.append(found)
-                for stage, ms in spent.items():
-                    laps[stage].append(ms)
-    detector.close()
+                for stage in laps:
+                    laps[stage].append(spent[stage])
     totals = [sum(laps[stage][i] for stage in STAGES) for i in range(arguments.frames)]
     note = f"{arguments.frames} frames, {statistics.mean(molecules):.0f} molecules each on average"
     lines = [
@@ -103,32 +102,29 @@ class _Publishing:
         self.store.close()
 
 
-def _one_frame(path: Path, detector: Any, publishing: _Publishing) -> tuple[dict[str, float], int]:
-    from spm_live.domain import Processed, ReadOptions
-    from spm_live.pipeline import process
-    from spm_live.prepare import draw_preview
+def _one_frame(path: Path, work: Any, publishing: _Publishing) -> tuple[dict[str, float], int]:
+    """What the daemon and its worker do, call for call, in one process."""
+    from spm_live.domain import ReadOptions
+    from spm_live.find import Job
     from spm_live.publish.store import FileKey
-    from spm_live_drivers.registry import file_sha256, read_frame
+    from spm_live_drivers.registry import file_sha256
 
     spent: dict[str, float] = {}
     lap = _laps(spent)
-    publishing.store.known(file_sha256(path))
+    sha256 = file_sha256(path)
+    publishing.store.known(sha256)
     lap("digest")
-    frame = read_frame(path, ReadOptions())
-    lap("read")
-    molecule_map = process(frame, detector, lap=lap)
-    preview, thumbnail = draw_preview(frame)
-    lap("draw")
+    processed = work(Job(path, ReadOptions(), sha256))
+    lap("work")
     status = path.stat()
-    key = FileKey(path, status.st_size, status.st_mtime_ns)
-    saved = publishing.store.save(Processed(molecule_map, preview, thumbnail, spent), file=key)
+    saved = publishing.store.save(processed, file=FileKey(path, status.st_size, status.st_mtime_ns))
     lap("store")
     if saved.message is None:
         raise RuntimeError(f"{path}: stored before")
     publishing.feed.publish("frame", saved.message)
     publishing.receive()
     lap("publish")
-    return spent, molecule_map.total
+    return {**spent, **processed.timings_ms}, processed.map.total
 
 
 def _laps(spent: dict[str, float]) -> Callable[[str], None]:

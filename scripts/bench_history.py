@@ -74,9 +74,9 @@ def _made(path: Path) -> Processed:
     """A frame with as many molecules as the history's are to have, whatever a model would find."""
     import numpy as np
 
-    from spm_live.domain import Detections, ModelIdentity, Processed, ReadOptions
+    from spm_live.domain import Detections, Levelling, ModelIdentity, Processed, ReadOptions
     from spm_live.locate import locate
-    from spm_live.prepare import draw_preview, letterbox_for
+    from spm_live.prepare import draw_preview, letterbox_for, level
     from spm_live_drivers.registry import read_frame
 
     frame = read_frame(path, ReadOptions())
@@ -91,7 +91,7 @@ def _made(path: Path) -> Processed:
     identity = ModelIdentity("bench", "1", "0" * 64)
     labels = ("three-lobe", "four-lobe", "rod")
     found = locate(Detections(boxes, scores, classes, masks), letterbox, frame, labels, identity, ())
-    return Processed(found, *draw_preview(frame), {"read": 1.0, "detect": 100.0})
+    return Processed(found, *draw_preview(level(frame.data, Levelling.ROWS)), {"read": 1.0, "detect": 100.0})
 
 
 def _timed(what: str, action: Callable[[], Any], rounds: int) -> Line:

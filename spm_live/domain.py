@@ -153,6 +153,9 @@ class ModelInput:
         Row and column of each tile's upper left pixel in the resampled picture.
     letterbox : Letterbox
         The resampled picture in the frame.
+    levelled : (frame rows, frame columns) float32 array
+        The whole frame after levelling, before resampling, in its own unit; NaN where not scanned. A picture of it
+        needs no second levelling.
     ref : FrameRef
         The frame, to be named in an error.
     """
@@ -160,7 +163,8 @@ class ModelInput:
     tiles: NDArray[np.float32]
     origins: NDArray[np.int64]
     letterbox: Letterbox
-    ref: FrameRef = FrameRef(source="")
+    levelled: NDArray[np.float32]
+    ref: FrameRef
 
 
 @dataclass(frozen=True, slots=True, eq=False)

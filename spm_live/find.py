@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from spm_live.detect import open_detector
-from spm_live.domain import Processed, ReadOptions
+from spm_live.domain import Frame, ModelInput, Processed, ReadOptions
 from spm_live.locate import spectra_of
 from spm_live.pipeline import process
 from spm_live.prepare import draw_preview
@@ -26,6 +29,8 @@ class Job:
 
     path: Path
     options: ReadOptions
+    sha256: str = ""
+    """Digest of the file, where it is known: it is not taken a second time."""
 
 
 class FindMolecules:
@@ -38,25 +43,37 @@ class FindMolecules:
         self.classes = tuple(self._detector.manifest.classes)
 
     def __call__(self, job: Job) -> Processed:
-        watch = Stopwatch()
-        frame = read_frame(job.path, job.options)
+        watch = _Watch()
+        frame = _read(job)
         spectra = spectra_of(frame, self._spectra.of(job.path, job.options.timezone), within=SAME_SESSION)
-        watch.lap("read")
-        molecule_map = process(frame, self._detector, spectra, lap=watch.lap)
-        preview, thumbnail = draw_preview(frame)
-        watch.lap("draw")
+        watch("read", frame)
+        molecule_map = process(frame, self._detector, spectra, observe=watch)
+        preview, thumbnail = draw_preview(watch.levelled)
+        watch("draw", preview)
         return Processed(molecule_map, preview, thumbnail, watch.laps_ms)
 
 
-class Stopwatch:
-    """Takes the time of one stage after another."""
+def _read(job: Job) -> Frame:
+    if not job.sha256:
+        return read_frame(job.path, job.options)
+    frame = read_frame(job.path, replace(job.options, digest=False))
+    if frame.ref.sha256:
+        return frame  # a received frame names the digest of the file it was read from, far away
+    return Frame(replace(frame.info, ref=replace(frame.ref, sha256=job.sha256)), frame.data)
+
+
+class _Watch:
+    """Takes the time of one stage after another, and keeps the levelled frame for its picture."""
+
+    levelled: NDArray[np.float32]
 
     def __init__(self) -> None:
         self.laps_ms: dict[str, float] = {}
         self._last_s = time.perf_counter()
 
-    def lap(self, stage: str) -> None:
-        """A stage ends, and the next begins."""
+    def __call__(self, stage: str, product: object) -> None:
         now_s = time.perf_counter()
         self.laps_ms[stage] = 1e3 * (now_s - self._last_s)
         self._last_s = now_s
+        if isinstance(product, ModelInput):
+            self.levelled = product.levelled

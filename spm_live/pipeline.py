@@ -9,13 +9,15 @@ from spm_live.domain import Frame, MoleculeMap, Spectrum
 from spm_live.locate import locate
 from spm_live.prepare import prepare
 
+Observe = Callable[[str, object], None]
 
-def _no_lap(_stage: str) -> None:
-    """Nobody measures."""
+
+def _unobserved(_stage: str, _product: object) -> None:
+    """Nobody looks on."""
 
 
 def process(
-    frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = (), *, lap: Callable[[str], None] = _no_lap
+    frame: Frame, detector: Detector, spectra: Sequence[Spectrum] = (), *, observe: Observe = _unobserved
 ) -> MoleculeMap:
     """Find the molecules of one frame.
 
@@ -29,8 +31,8 @@ def process(
         As :func:`spm_live.detect.open_detector` opens it.
     spectra : sequence of Spectrum
         To be matched to the molecules; :func:`spm_live.locate.spectra_of` chooses them.
-    lap : callable
-        Told the name of each stage when it ends, for whoever holds the stopwatch.
+    observe : callable
+        Told the name of each stage when it ends, and what it made: for whoever holds a stopwatch or draws a picture.
 
     Returns
     -------
@@ -44,9 +46,9 @@ def process(
     """
     manifest = detector.manifest
     model_input = prepare(frame, manifest.spec)
-    lap("prepare")
+    observe("prepare", model_input)
     detections = detector.detect(model_input)
-    lap("detect")
+    observe("detect", detections)
     molecule_map = locate(detections, model_input.letterbox, frame, manifest.classes, manifest.identity, spectra)
-    lap("locate")
+    observe("locate", molecule_map)
     return molecule_map

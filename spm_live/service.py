@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
 import signal
 import threading
 import urllib.error
@@ -13,7 +11,6 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -28,11 +25,11 @@ from spm_live.sources import Source
 from spm_live.sources.folder import FolderSource
 from spm_live.sources.inbox import Inbox
 from spm_live.sources.zeromq import ZeroMQSource
+from spm_live.web.access import load_or_make_token, token_path
 from spm_live.web.server import WebServer, create_app
 
 logger = logging.getLogger(__name__)
 
-TOKEN_BYTES = 24
 ASK_TIMEOUT_S = 180.0
 
 
@@ -70,7 +67,7 @@ def open_service(settings: Settings, load: Callable[[], Settings] | None = None)
     """
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
-        token = settings.web.token or token_beside(settings.store.path)
+        token = settings.web.token or load_or_make_token(token_path(settings.store.path))
         feed, metrics = Feed(), Metrics()
         daemon = Daemon(settings, store=store, feed=feed, metrics=metrics, make_sources=make_sources, load=load)
         stack.callback(daemon.close)
@@ -80,7 +77,8 @@ def open_service(settings: Settings, load: Callable[[], Settings] | None = None)
             stack.callback(publisher.stop)
         url = None
         if settings.web.enabled:
-            app = create_app(store, feed, daemon.status, token, daemon.reload if load else None, metrics)
+            reload = daemon.reload if load else None
+            app = create_app(store, feed, daemon.status, token, reload, metrics, host=settings.web.host)
             server = WebServer(app, settings.web.host, settings.web.port)
             port = server.start()
             stack.callback(server.stop)
@@ -104,28 +102,6 @@ def open_store(settings: Settings) -> Store:
             f"{path.parent}: cannot be made ({error.strerror}); set store.path to another place"
         ) from error
     return Store(path, min_free_mb=settings.store.min_free_mb)
-
-
-def token_beside(store: Path) -> str:
-    """The token kept in a file beside the store, made at the first start and readable by its owner only.
-
-    Raises
-    ------
-    SetupError
-        If the file cannot be written.
-    """
-    path = store.with_suffix(".token")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(TOKEN_BYTES))
-        except FileExistsError:
-            pass
-        return path.read_text().strip()
-    except OSError as error:
-        raise SetupError(f"{path}: cannot be written ({error.strerror}); set web.token in the configuration") from error
 
 
 def make_sources(settings: Settings) -> Sequence[Source]:
@@ -181,7 +157,7 @@ def ask_running(settings: Settings, path: str) -> list[str]:
     """
     if not settings.web.enabled or not settings.web.port:
         raise SetupError("the daemon has no fixed port to be asked at: set web.port, or send it SIGHUP")
-    token = settings.web.token or token_beside(settings.store.path)
+    token = settings.web.token or load_or_make_token(token_path(settings.store.path))
     host = f"[{settings.web.host}]" if ":" in settings.web.host else settings.web.host
     url = f"http://{host}:{settings.web.port}{path}"
     request = urllib.request.Request(url, method="POST", headers={"Authorization": f"Bearer {token}"})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 import threading
 import time
 import urllib.error
@@ -15,18 +13,9 @@ import pytest
 
 from spm_live.demo import demo_settings, run_demo
 from spm_live.errors import SetupError
-from spm_live.service import ask_running, open_service, token_beside
+from spm_live.service import ask_running, open_service
 from spm_live.settings import Settings, load_settings
 from spm_live_drivers.simulate import ScanPlan, SimulatedInstrument
-
-
-def test_the_token_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
-    store = tmp_path / "results" / "lab.sqlite3"
-    token = token_beside(store)
-    assert len(token) >= 32
-    assert token_beside(store) == token
-    if os.name != "nt":
-        assert stat.S_IMODE(store.with_suffix(".token").stat().st_mode) == 0o600
 
 
 def free_port() -> int:

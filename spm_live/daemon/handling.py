@@ -85,8 +85,12 @@ class Handling:
             known = self.stored(lambda: self._store.known(sha256))
             if known is not None:
                 self._duplicate(arrival, key, sha256, known)
+                return
+            processed = self._work(arrival, sha256, worker)
+            if _state_of(str(arrival.path)) in {key, None}:
+                self._keep(arrival, key, processed)
             else:
-                self._keep(arrival, key, self._work(arrival, sha256, worker))
+                logger.info("%s: changed while it was read; it comes again", arrival.path.name)
         except FrameError as error:
             if isinstance(error, NotReadyError):
                 raise
@@ -133,7 +137,7 @@ class Handling:
 
     def _work(self, arrival: Arrival, sha256: str, worker: Worker) -> Processed:
         """Have the worker do it; a frame that keeps crashing it is quarantined."""
-        job = Job(arrival.path, arrival.options)
+        job = Job(arrival.path, arrival.options, sha256)
         while True:
             try:
                 return worker.process(job, timeout_s=self.settings.frame_timeout_s, give_up=self._out_of_time)

@@ -38,10 +38,11 @@ def prepare(frame: Frame, spec: InputSpec) -> ModelInput:
     values are cut to a wider range before it, so that a single wild pixel is not averaged into its neighbours.
     """
     letterbox = letterbox_for(frame.geometry, spec.nm_per_px, frame.ref)
-    levelled = _cut_spikes(level(frame.data, spec.levelling), spec.contrast)
-    picture = stretch(resample(levelled, letterbox.rows, letterbox.columns), spec.contrast)
+    levelled = level(frame.data, spec.levelling)
+    calm = _cut_spikes(levelled, spec.contrast)
+    picture = stretch(resample(calm, letterbox.rows, letterbox.columns), spec.contrast)
     tiles, origins = cut_tiles(picture, spec.rows, spec.columns, spec.overlap_px)
-    return ModelInput(tiles=tiles, origins=origins, letterbox=letterbox, ref=frame.ref)
+    return ModelInput(tiles=tiles, origins=origins, letterbox=letterbox, levelled=levelled, ref=frame.ref)
 
 
 def _cut_spikes(data: NDArray[np.float32], quantiles: tuple[float, float]) -> NDArray[np.float32]:

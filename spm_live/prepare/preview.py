@@ -9,25 +9,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.domain import Frame, Levelling
 from spm_live.prepare.contrast import to_grey
-from spm_live.prepare.levelling import level
 
 PREVIEW_SIDE = 1024
 THUMBNAIL_SIDE = 128
 
 
-def draw_preview(
-    frame: Frame, how: Levelling = Levelling.ROWS, quantiles: tuple[float, float] = (0.005, 0.995)
-) -> tuple[bytes, bytes]:
-    """Draw a frame as a levelled grey picture, and once more small.
+def draw_preview(levelled: NDArray[np.float32], quantiles: tuple[float, float] = (0.005, 0.995)) -> tuple[bytes, bytes]:
+    """Draw a levelled frame as a grey picture, and once more small.
 
     Parameters
     ----------
-    frame : Frame
-        The frame.
-    how : Levelling
-        How it is levelled.
+    levelled : (rows, columns) float32 array
+        As :func:`spm_live.prepare.level` returns it; NaN where not scanned.
     quantiles : (float, float)
         Values that become black and white.
 
@@ -39,7 +33,7 @@ def draw_preview(
     thumbnail : bytes
         The same, at most 128 px a side.
     """
-    grey = _shrink(to_grey(level(frame.data, how), quantiles), PREVIEW_SIDE)
+    grey = _shrink(to_grey(levelled, quantiles), PREVIEW_SIDE)
     return encode_png(grey), encode_png(_shrink(grey, THUMBNAIL_SIDE))
 
 

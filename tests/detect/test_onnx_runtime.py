@@ -37,6 +37,7 @@ def model_input(count: int = 1, rows: int = 32, columns: int = 48) -> ModelInput
         tiles=np.ones((count, rows, columns), dtype=np.float32),
         origins=np.array([[rows * k, 0] for k in range(count)], dtype=np.int64).reshape(-1, 2),
         letterbox=Letterbox(1.0, 1.0, rows * count or 1, columns),
+        levelled=np.ones((rows * count or 1, columns), dtype=np.float32),
         ref=FrameRef("scan.sxm"),
     )
 

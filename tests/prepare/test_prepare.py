@@ -11,7 +11,7 @@ import pytest
 
 from spm_live.domain import Frame, FrameInfo, FrameRef, InputSpec, Levelling, ScanGeometry
 from spm_live.errors import FrameError
-from spm_live.prepare import draw_preview, prepare
+from spm_live.prepare import draw_preview, level, prepare
 
 SPEC = InputSpec(rows=64, columns=64, nm_per_px=0.1, overlap_px=16, levelling=Levelling.ROWS)
 
@@ -97,6 +97,10 @@ def test_the_order_of_calls_and_the_number_of_threads_do_not_matter():
     assert together == alone[::-1]
 
 
+def levelled(data: np.ndarray) -> np.ndarray:
+    return level(frame_of(data).data, Levelling.ROWS)
+
+
 def decode(png: bytes) -> np.ndarray:
     picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert picture is not None
@@ -105,7 +109,7 @@ def decode(png: bytes) -> np.ndarray:
 
 def test_a_preview_shows_the_frame_pixel_by_pixel():
     frame = frame_of(np.add.outer(np.arange(60.0), np.zeros(80)))
-    preview, thumbnail = draw_preview(frame, Levelling.NONE, (0.0, 1.0))
+    preview, thumbnail = draw_preview(frame.data, (0.0, 1.0))
     grey = decode(preview)
     assert grey.shape == (60, 80)
     assert np.array_equal(grey[:, 0], np.rint(np.arange(60) / 59 * 254 + 1).astype(np.uint8))
@@ -113,17 +117,17 @@ def test_a_preview_shows_the_frame_pixel_by_pixel():
 
 
 def test_large_frames_are_shrunk_alike_along_both_axes():
-    preview, thumbnail = draw_preview(frame_of(blobs(1500, 3000)))
+    preview, thumbnail = draw_preview(levelled(blobs(1500, 3000)))
     assert decode(preview).shape[:2] == (512, 1024)
     assert decode(thumbnail).shape[:2] == (64, 128)
-    thin, _ = draw_preview(frame_of(blobs(2, 5000)))
+    thin, _ = draw_preview(levelled(blobs(2, 5000)))
     assert decode(thin).shape[:2] == (1, 1024)
 
 
 def test_what_was_not_scanned_is_transparent_and_nothing_else_is():
     data = blobs(300, 300)
     data[101:] = np.nan
-    for png, side in zip(draw_preview(frame_of(data)), (300, 128), strict=True):
+    for png, side in zip(draw_preview(levelled(data)), (300, 128), strict=True):
         assert b"\x00\x00\x00\x02tRNS\x00\x00" in png, "grey value 0 is declared transparent"
         shown = decode(png) > 0
         assert shown.shape == (side, side)
@@ -133,6 +137,6 @@ def test_what_was_not_scanned_is_transparent_and_nothing_else_is():
 
 
 def test_an_empty_frame_has_a_preview():
-    preview, thumbnail = draw_preview(frame_of(np.full((40, 50), np.nan)))
+    preview, thumbnail = draw_preview(levelled(np.full((40, 50), np.nan)))
     assert decode(preview).shape[:2] == (40, 50)
     assert decode(thumbnail).shape[:2] == (40, 50)

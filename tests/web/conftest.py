@@ -20,9 +20,9 @@ from spm_live.domain import (
     ClassCount,
     DaemonState,
     DaemonStatus,
-    Frame,
     FrameInfo,
     FrameRef,
+    Levelling,
     ModelIdentity,
     Molecule,
     MoleculeMap,
@@ -31,7 +31,7 @@ from spm_live.domain import (
     SourceStatus,
     Trace,
 )
-from spm_live.prepare.preview import draw_preview
+from spm_live.prepare import draw_preview, level
 from spm_live.publish.feed import Feed
 from spm_live.publish.message import Message
 from spm_live.publish.store import Store
@@ -182,9 +182,7 @@ def drawn(seed: int, complete_rows: int, up: bool) -> tuple[SyntheticScan, bytes
     scan = draw_scan(seed + 11, rows=ROWS, columns=192, size_nm=(30.0, 20.0), center_nm=(100.0, -40.0), angle_deg=30.0)
     heights = scan.heights.copy()
     heights[slice(0, ROWS - complete_rows) if up else slice(complete_rows, ROWS)] = np.nan
-    ref = FrameRef("drawn", sha256="0" * 64, channel="Z", trace=Trace.FORWARD)
-    info = FrameInfo(ref, scan.geometry, "m", scan.direction, complete_rows=complete_rows)
-    return scan, *draw_preview(Frame(info, heights))
+    return scan, *draw_preview(level(heights, Levelling.ROWS))
 
 
 def mapped(info: FrameInfo, truth: tuple[SyntheticMolecule, ...]) -> MoleculeMap:

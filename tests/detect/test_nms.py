@@ -93,7 +93,7 @@ def test_box_iou_is_what_the_definition_says(crowd):
     assert np.allclose(box_iou(boxes, boxes), np.array(expected).reshape(len(boxes), len(boxes)))
 
 
-def sampled_mask_iou(box_a, mask_a, box_b, mask_b, points: int = 400) -> float:
+def sampled_mask_iou(box_a, mask_a, box_b, mask_b, points: int = 3000) -> float:
     """Look at many points one by one; masks are looked up by linear interpolation between cell centres."""
 
     def inside(box, mask, x, y):

@@ -251,7 +251,7 @@ def summary(results: Sequence[FrameResult], classes: Sequence[str], min_score: f
         numbers[f"box_ap50_{label}"] = average_precision(results, label)
         numbers[f"count_error_{label}"] = count_error(results, label, min_score)
     numbers["box_ap50"] = float(np.nanmean([numbers[f"box_ap50_{label}"] for label in classes]))
-    return {name: round(value, 4) for name, value in sorted(numbers.items())}
+    return {name: round(float(value), 4) for name, value in sorted(numbers.items())}
 
 
 def count_error(results: Sequence[FrameResult], label: str, min_score: float) -> float:

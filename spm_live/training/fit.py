@@ -36,7 +36,7 @@ class Schedule:
         Of the weights, and of every batch.
     """
 
-    steps: int = 3000
+    steps: int = 2200
     batch: int = 8
     rate: float = 3e-3
     decay: float = 1e-4

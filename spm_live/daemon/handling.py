@@ -31,6 +31,8 @@ from spm_live_drivers.registry import file_sha256
 logger = logging.getLogger(__name__)
 
 DISK_RETRY_S = 5.0
+SET_ASIDE = "set-aside"
+"""Folder beside the inbox; a file moved back from it into the inbox is tried again at the next start."""
 STOP_GRACE_S = 7.0
 """A frame in hand when the daemon is told to stop gets this long; what is not done then is found at the next start."""
 
@@ -78,10 +80,12 @@ class Handling:
         StoppedError
             If the daemon stops before the end was reached.
         """
+        if arrival.delete_when_done and not arrival.path.exists():
+            return  # handed over twice, around a reload, and done the first time
         key = FileKey(arrival.path, arrival.size, arrival.mtime_ns)
         sha256 = ""
         try:
-            sha256 = file_sha256(arrival.path)
+            sha256 = arrival.sha256 or file_sha256(arrival.path)
             known = self.stored(lambda: self._store.known(sha256))
             if known is not None:
                 self._duplicate(arrival, key, sha256, known)
@@ -101,7 +105,8 @@ class Handling:
         detail = error.detail if isinstance(error, QuarantineError) else ""
         fault = Fault(error.ref.source, error.stage, error.reason, datetime.now(UTC), sha256, detail)
         self.report(fault, FileKey(arrival.path, arrival.size, arrival.mtime_ns))
-        self._let_go(arrival)
+        if arrival.delete_when_done:
+            self._set_aside(arrival)
 
     def report(self, fault: Fault, key: FileKey | None = None) -> None:
         """Count, store and tell a fault; called from the sources' threads too.
@@ -181,6 +186,15 @@ class Handling:
         """Remove a file that is the source's own: what came of it is on the disk when the store returns."""
         if arrival.delete_when_done:
             arrival.path.unlink(missing_ok=True)
+
+    def _set_aside(self, arrival: Arrival) -> None:
+        """Keep a received frame that could not be used: its sender was told that it is safe and has forgotten it."""
+        place = arrival.path.parent.with_name(SET_ASIDE)
+        try:
+            place.mkdir(exist_ok=True)
+            arrival.path.replace(place / arrival.path.name)
+        except OSError as error:
+            logger.error("%s: cannot be set aside (%s); it stays where it is", arrival.path, error)
 
 
 def _state_of(source: str) -> FileKey | None:

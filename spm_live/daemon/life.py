@@ -24,7 +24,7 @@ from spm_live.publish.message import status_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import Store
 from spm_live.settings import Settings
-from spm_live.sources import Arrival, Source, StoppedError
+from spm_live.sources import Arrival, Put, Source, StoppedError
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ class Daemon:
         self._queue: Queue[Arrival] = Queue(settings.daemon.queue_size)
         self._later: list[_Later] = []
         self._sources: list[Source] = []
+        self._sources_ended = threading.Event()
         self._stopping = threading.Event()
         self._reloads: Queue[Future[list[str]]] = Queue()
         self._board = StatusBoard(datetime.now(UTC), settings.daemon.queue_size)
@@ -166,13 +167,18 @@ class Daemon:
         except Empty:
             return None, 0
 
-    def _put(self, arrival: Arrival) -> None:
-        while not self._stopping.is_set():
-            try:
-                return self._queue.put(arrival, timeout=0.2)
-            except Full:
-                continue
-        raise StoppedError
+    def _putter(self, ended: threading.Event) -> Put:
+        """What the sources of one configuration put arrivals with; it ends with them."""
+
+        def put(arrival: Arrival) -> None:
+            while not (self._stopping.is_set() or ended.is_set()):
+                try:
+                    return self._queue.put(arrival, timeout=0.2)
+                except Full:
+                    continue
+            raise StoppedError
+
+        return put
 
     # --- sources and configuration ----------------------------------------------------------------------------------
 
@@ -225,7 +231,7 @@ class Daemon:
             self._stop_sources()
             self._settings = new
             self._start_sources(new)
-            changes.append(f"{len(self._sources)} sources are watched")
+            changes.append(f"{len(self._sources)} source(s) are watched")
         self._settings = new
         self._handling.settings = new.daemon
         changes.extend(
@@ -236,12 +242,15 @@ class Daemon:
         return changes or ["nothing changed"]
 
     def _start_sources(self, settings: Settings) -> None:
+        self._sources_ended = threading.Event()
+        put = self._putter(self._sources_ended)
         for source in self._make_sources(settings):
-            source.start(self._put, self._handling.report, self._store.file_known)
+            source.start(put, self._handling.report, self._store.file_known)
             self._sources.append(source)
             logger.info("watching %s", source.name)
 
     def _stop_sources(self) -> None:
+        self._sources_ended.set()
         for source in self._sources:
             source.stop()
         self._sources = []

@@ -30,6 +30,9 @@ class Arrival:
         It came because it was quiet too long, not because it was complete.
     delete_when_done : bool
         The file is the source's own (a received message) and is removed once its frame is stored.
+    sha256 : str
+        What its frame is known by, where the source can tell: a received frame is known by the digest of the file that
+        it was read from, far away. Empty: the digest of this file.
     ready_s : float
         ``time.monotonic()`` when it was found ready, to tell the lag.
     """
@@ -42,6 +45,7 @@ class Arrival:
     partial: bool = False
     delete_when_done: bool = False
     ready_s: float = 0.0
+    sha256: str = ""
 
 
 Put = Callable[[Arrival], None]

@@ -103,6 +103,7 @@ class Courier:
             origin=self._name,
             delete_when_done=True,
             ready_s=self._clock(),
+            sha256=path.stem,
         )
         try:
             put(arrival)

@@ -234,7 +234,7 @@ def test_a_file_that_is_not_ready_does_not_hold_up_the_others(lab: Lab, monkeypa
 
     def written_late() -> bool:
         if daemon.status().counters["frames"] == 2:
-            paths[0].write_text("ok now")
+            paths[0].with_suffix(".chain").touch()
         return daemon.status().counters["frames"] == 3
 
     run_until(daemon, written_late)
@@ -296,20 +296,39 @@ def test_a_reload_with_a_mistake_changes_nothing(lab: Lab) -> None:
     assert daemon.status().model.name == "fake"
 
 
-def test_a_received_message_is_removed_once_it_is_stored(lab: Lab) -> None:
-    (path,) = lab.write("ok")
+class Inbox(ListSource):
+    """Yields files that are its own."""
 
-    class Inbox(ListSource):
-        def start(self, put: Put, report: Report, known: Known) -> None:
-            super().start(lambda arrival: put(replace(arrival, delete_when_done=True)), report, known)
+    def start(self, put: Put, report: Report, known: Known) -> None:
+        super().start(lambda arrival: put(replace(arrival, delete_when_done=True)), report, known)
 
+
+def test_a_received_frame_is_removed_once_it_is_stored_and_set_aside_if_it_cannot_be_used(lab: Lab) -> None:
+    inbox = lab.place / "inbox"
+    inbox.mkdir()
+    good, bad = inbox / "good.spmframe", inbox / "bad.spmframe"
+    good.write_text("ok")
+    bad.write_text("fault")
     daemon = Daemon(
         lab.settings,
         store=lab.store,
         feed=lab.feed,
         metrics=Metrics(),
-        make_sources=lambda _settings: [Inbox([path])],
+        make_sources=lambda _settings: [Inbox([good, bad, good])],
         make_work=lab.make_work,
     )
-    run_until(daemon, lambda: not path.exists())
+    run_until(daemon, lambda: counted(daemon, frames=1, faults=1)() and not list(inbox.iterdir()))
     assert lab.store.totals()["frames"] == 1
+    assert [path.name for path in (lab.place / "set-aside").iterdir()] == ["bad.spmframe"]
+
+
+def test_a_reload_does_not_wait_for_a_source_that_waits_for_the_queue(lab: Lab) -> None:
+    paths = lab.write(*["ok"] * 12)
+    folders = lab.settings.model_copy(
+        update={"folders": (lab.settings.folders[0].model_copy(update={"quiet_s": 7.0}),)}
+    )
+    daemon = lab.daemon(paths, load=lambda: folders)
+    asked = daemon.ask_reload()
+    run_until(daemon, counted(daemon, frames=12))
+    assert asked.result(0) == ["1 source(s) are watched"]
+    assert lab.store.totals()["frames"] == 12

@@ -22,7 +22,7 @@ from spm_live_drivers.registry import file_sha256
 
 
 class FakeWork:
-    """A file of the text ``ok``, ``fault``, ``bug``, ``crash``, ``hang`` or ``wait`` gets just that."""
+    """A file of the text ``ok``, ``fault``, ``bug``, ``crash``, ``hang`` or ``wait`` (for another file) gets just that."""
 
     def __init__(self, settings: ModelSettings) -> None:
         if settings.name == "broken":
@@ -37,7 +37,7 @@ class FakeWork:
         ref = FrameRef(str(job.path), file_sha256(job.path), "Z", Trace.FORWARD)
         if text.startswith("fault"):
             raise FrameError(ref, "read", "the header says so")
-        if text.startswith("wait"):
+        if text.startswith("wait") and not job.path.with_suffix(".chain").exists():
             raise NotReadyError(ref, "read", "the chain does not list it yet")
         if text.startswith("bug"):
             raise ZeroDivisionError("a bug")

@@ -42,9 +42,9 @@ def grey_levels(data: NDArray[np.float32], low: float, high: float, bits: int = 
     """
     top = (1 << bits) - 1
     if high > low:
-        # Divided first: the range of a current in A may be too small for the inverse of a float32.
-        levels = (data - np.float32(low)) / np.float32(high - low)
-        np.clip(levels, 0, 1, out=levels)
+        levels = np.clip(data, np.float32(low), np.float32(high))  # first: nothing can overflow from here on
+        levels -= np.float32(low)
+        levels /= np.float32(high - low)  # not times its inverse: that of a small current in A is no float32
         levels *= top - 1
         levels += 1.5  # rounds, since the conversion below cuts
     else:

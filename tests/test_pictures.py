@@ -98,6 +98,11 @@ def test_a_flat_frame_is_middle_grey_and_tiny_currents_are_not() -> None:
     assert grey_levels(currents, 0.0, 2e-38).tolist() == [[1, 128, 255]]
 
 
+def test_one_wild_value_in_a_tiny_range_is_only_clipped() -> None:
+    wild = np.array([[-1e30, 0.0, 1e-38, 4.0, 1e30, np.inf]], dtype=np.float32)
+    assert grey_levels(wild, 0.0, 1e-38).tolist() == [[1, 1, 255, 255, 255, 255]]
+
+
 def test_a_jpg_shows_the_colours() -> None:
     levels = np.full((16, 16), 200, np.uint8)
     decoded = cv2.imdecode(np.frombuffer(encode_jpg(levels, "hot"), np.uint8), cv2.IMREAD_COLOR)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -14,14 +13,10 @@ from spm_live.errors import SetupError
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""Each worker is one core's share: numerical libraries must not start a thread per core in every one."""
-
 
 def serve(pipe: Connection, work: str, setup: object) -> None:
     """Life of a worker: set up, answer chunks task by task, end when the pipe does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     try:
         module, _, factory = work.partition(":")
         try:

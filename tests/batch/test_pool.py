@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -67,6 +68,20 @@ def test_what_keeps_workers_from_starting_is_raised_here() -> None:
         list(pool.run([1]))
     with WorkerPool[int]("pool_works:stillborn", None, 1) as pool, pytest.raises(RuntimeError, match="exit code 9"):
         list(pool.run([1]))
+
+
+def test_workers_share_the_cores_unless_a_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    for own in (None, "7"):
+        if own:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", own)
+        else:
+            monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        with WorkerPool[int]("pool_works:threads", None, 1) as pool:
+            told += [outcome.result for outcome in pool.run([0])]
+        assert os.environ.get("OPENBLAS_NUM_THREADS") == own
+
+    assert told == ["1", "7"]
 
 
 def _counted(drawn: list[int]) -> Iterator[int]:

@@ -16,6 +16,12 @@ def doubles(setup: int) -> Callable[[int], int]:
     return lambda task: 2 * task + setup
 
 
+def threads(_: object) -> Callable[[int], str | None]:
+    """Tell how many threads linear algebra is to use."""
+    asked = os.environ.get("OPENBLAS_NUM_THREADS")
+    return lambda _: asked
+
+
 def trips(folder: str) -> Callable[[int], int]:
     """Note every try in a folder; 3 kills the process, 4 only the first time, 5 has a bug, 6 hangs."""
 

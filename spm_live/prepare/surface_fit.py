@@ -138,10 +138,9 @@ def _least_squares(
 ) -> NDArray[np.float64]:
     """Least squares by the normal equations; a trace of ridge settles what too few lines leave open."""
     weighted = basis if weight is None else basis * weight
-    gram: NDArray[np.float64] = weighted @ basis.T
+    gram = weighted @ basis.T
     gram.flat[:: len(gram) + 1] += RIDGE * gram.trace()  # in place: made of np.eye it took a third of all this
-    solution: NDArray[np.float64] = np.linalg.solve(gram, weighted @ z)
-    return solution
+    return np.asarray(np.linalg.solve(gram, weighted @ z), dtype=np.float64)
 
 
 def _trimmed(

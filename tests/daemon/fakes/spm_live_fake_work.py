@@ -22,7 +22,7 @@ from spm_live_drivers.registry import file_sha256
 
 
 class FakeWork:
-    """A file of the text ``ok``, ``fault``, ``bug``, ``crash``, ``hang`` or ``wait`` (for another file) gets just that."""
+    """A file that says ``ok``, ``fault``, ``bug``, ``crash``, ``hang`` or ``wait`` (for another) gets just that."""
 
     def __init__(self, settings: ModelSettings) -> None:
         if settings.name == "broken":

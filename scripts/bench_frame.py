@@ -13,6 +13,8 @@ from bench_result import Line, percentile
 from bench_scans import drawn_scans
 
 SIDE = 512
+SIZE_NM = 40.0
+"""As the demonstration scans: about a hundred molecules of 1 to 2 nm, each some 20 px wide."""
 PICTURES = 8
 WARM_UP = 5
 GOAL_MS = 15.0
@@ -29,7 +31,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
         work = FindMolecules(ModelSettings(name=arguments.model))
     except SetupError as error:
         return [Line("everything but the model", None, note=str(error))]
-    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE)]
+    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=SIZE_NM)]
     laps: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "detect")}
     molecules: list[int] = []
     with _Publishing(folder) as publishing:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from spm_live.detect import open_detector
 from spm_live.domain import Frame, ModelInput, Processed, ReadOptions
@@ -43,13 +41,15 @@ class FindMolecules:
         self.classes = tuple(self._detector.manifest.classes)
 
     def __call__(self, job: Job) -> Processed:
-        watch = _Watch()
-        frame = _read(job)
-        spectra = spectra_of(frame, self._spectra.of(job.path, job.options.timezone), within=SAME_SESSION)
-        watch("read", frame)
-        molecule_map = process(frame, self._detector, spectra, observe=watch)
-        preview, thumbnail = draw_preview(watch.levelled)
-        watch("draw", preview)
+        # The picture is drawn beside the network, which leaves Python alone for most of its time.
+        with ThreadPoolExecutor(1, "spm-live-draw") as painter:
+            watch = _Watch(painter)
+            frame = _read(job)
+            spectra = spectra_of(frame, self._spectra.of(job.path, job.options.timezone), within=SAME_SESSION)
+            watch("read", frame)
+            molecule_map = process(frame, self._detector, spectra, observe=watch)
+            preview, thumbnail = watch.picture.result()
+            watch("draw", preview)
         return Processed(molecule_map, preview, thumbnail, watch.laps_ms)
 
 
@@ -63,11 +63,12 @@ def _read(job: Job) -> Frame:
 
 
 class _Watch:
-    """Takes the time of one stage after another, and keeps the levelled frame for its picture."""
+    """Takes the time of one stage after another, and has the frame drawn as soon as it is levelled."""
 
-    levelled: NDArray[np.float32]
+    picture: Future[tuple[bytes, bytes]]
 
-    def __init__(self) -> None:
+    def __init__(self, painter: Executor) -> None:
+        self._painter = painter
         self.laps_ms: dict[str, float] = {}
         self._last_s = time.perf_counter()
 
@@ -76,4 +77,4 @@ class _Watch:
         self.laps_ms[stage] = 1e3 * (now_s - self._last_s)
         self._last_s = now_s
         if isinstance(product, ModelInput):
-            self.levelled = product.levelled
+            self.picture = self._painter.submit(draw_preview, product.levelled)

@@ -64,7 +64,8 @@ def stretch(data: NDArray[np.float32], quantiles: tuple[float, float]) -> NDArra
     if low == high:
         return np.where(np.isfinite(data), np.float32(0.5), np.float32(np.nan))
     # Divided before it is multiplied by anything: the range of currents in A may be too small for float32's inverse.
-    result = (data - np.float32(low)) / np.float32(high - low)
+    with np.errstate(over="ignore"):  # far outside a range that is next to nothing: cut off like all outside
+        result = (data - np.float32(low)) / np.float32(high - low)
     return np.clip(result, 0, 1, out=result)
 
 

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from spm_live.prepare.small import median
+
 FEWEST_PAIRS = 8
 """With fewer pixels in common than this, two lines say nothing about their shift (a frame narrower than that: all)."""
 FEWEST_ROWS = 4
@@ -131,7 +133,7 @@ def _share_of_jitter(slow: NDArray[np.float64], jitter: float) -> float:
     if slow.size <= WINDOW_ROWS:
         return 0.0
     changes = slow[WINDOW_ROWS:] - slow[:-WINDOW_ROWS]
-    seen = _deviation(changes - np.median(changes))
+    seen = _deviation(changes - median(changes))
     # A median of n values scatters by 1.25 / sqrt(n) of what the values do; a difference of two by sqrt(2) of that.
     expected = 1.25 * math.sqrt(2 / WINDOW_ROWS) * jitter
     return min(1.0, TOLERANCE * (expected / seen) ** 2) if seen > 0 else 0.0
@@ -139,7 +141,7 @@ def _share_of_jitter(slow: NDArray[np.float64], jitter: float) -> float:
 
 def _deviation(values: NDArray[np.float64]) -> float:
     """Standard deviation of the bulk of values that scatter around zero."""
-    return 1.4826 * float(np.median(np.abs(values)))
+    return 1.4826 * median(np.abs(values))
 
 
 def _typical_steps(
@@ -165,7 +167,7 @@ def _typical_steps(
     begin, end = np.where(gappy, 0, begin), np.where(gappy, count, end)
     steps = (_pick(ordered, (begin + end - 1) // 2) + _pick(ordered, (begin + end) // 2)) / 2
     steps = np.where(known, steps, np.nan)
-    tilt = float(np.nanmedian(steps / distance)) * distance if known.any() else np.zeros(steps.size)
+    tilt = median((steps / distance)[known]) * distance if known.any() else np.zeros(steps.size)
     agreed = known & (((lowest > tilt) & (steps > tilt)) | ((highest < tilt) & (steps < tilt)))
     return np.where(known, steps - tilt, 0.0), agreed
 

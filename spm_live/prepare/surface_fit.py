@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from spm_live.prepare.small import median, solve_symmetric
+
 SAMPLE_SIDE = 40
 """The surface is fitted to a grid of about this many points a side: some 1600 points fix six numbers well enough."""
 MOST_STEPS = 6
@@ -55,7 +57,7 @@ def fit_surface(data: NDArray[np.float32], degree: int) -> tuple[np.float32, NDA
         return None
     x, y, z = grid
     finite = np.isfinite(z)
-    middle = np.float32(np.median(z[finite]))
+    middle = np.float32(median(z[finite]))
     z = z - float(middle)
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     full = np.stack([np.multiply.outer(y**i, x**j) for i, j in powers])
@@ -104,7 +106,7 @@ def _median_slope(z: NDArray[np.float64], x: NDArray[np.float64]) -> float:
     lag = _lag(x.size)
     slopes = (z[:, lag:] - z[:, :-lag]) / (x[lag:] - x[:-lag])
     finite = slopes[np.isfinite(slopes)]
-    return float(np.median(finite)) if finite.size else 0.0
+    return median(finite) if finite.size else 0.0
 
 
 def _unevenness(rest: NDArray[np.float64]) -> float:
@@ -114,7 +116,7 @@ def _unevenness(rest: NDArray[np.float64]) -> float:
         lag = _lag(lines.shape[1])
         differences = np.abs(lines[:, lag:] - lines[:, :-lag])
         finite = differences[np.isfinite(differences)]
-        total += float(np.median(finite)) if finite.size else 0.0
+        total += median(finite) if finite.size else 0.0
     return total
 
 
@@ -140,7 +142,7 @@ def _least_squares(
     weighted = basis if weight is None else basis * weight
     gram = weighted @ basis.T
     gram.flat[:: len(gram) + 1] += RIDGE * gram.trace()  # in place: made of np.eye it took a third of all this
-    return np.asarray(np.linalg.solve(gram, weighted @ z), dtype=np.float64)
+    return solve_symmetric(gram, weighted @ z)
 
 
 def _trimmed(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spm_live.detect import nms
 from spm_live.detect.nms import box_iou, mask_iou, suppress
 from spm_live.domain import Detections
 
@@ -84,6 +87,27 @@ def test_with_masks_it_keeps_what_the_slow_way_keeps(crowd, iou):
         return mask_iou(boxes[first], found.masks[first], boxes[second], found.masks[second])
 
     assert suppress(found, iou, "mask").boxes.tolist() == boxes[slow_nms(boxes, scores, iou, overlap)].tolist()
+
+
+@settings(max_examples=40)
+@given(crowds(), st.sampled_from([0.05, 0.2, 0.5]), st.floats(0.2, 0.8))
+def test_pairs_rejected_unseen_would_not_have_been_suppressed(crowd, iou, filled):
+    """With every pair looked at closely, instead of those that may overlap enough, the same are kept."""
+    boxes, scores, rng = crowd
+    found = detections(boxes, scores, masks=(rng.random((len(scores), 6, 6)) < filled).astype(np.float32))
+    quick = suppress(found, iou, "mask")
+    with patch.object(nms, "_highest_iou", lambda boxes, shapes, first, second: np.ones(len(first))):
+        slow = suppress(found, iou, "mask")
+    assert quick.boxes.tolist() == slow.boxes.tolist()
+
+
+def test_most_pairs_are_rejected_unseen():
+    """Neighbours whose boxes share a corner, as in a dense layer, cost no look at their masks."""
+    steps = np.arange(0, 90, 9)
+    corner = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2)
+    crowd = detections(np.concatenate([corner, corner + 10], axis=1), np.linspace(0.9, 0.5, 100))
+    with patch.object(nms, "_shape_iou", side_effect=AssertionError("looked at")):
+        assert len(suppress(crowd, 0.4, "mask")) == 100
 
 
 @given(crowds())

@@ -83,7 +83,7 @@ def encode_png(
     Notes
     -----
     W3C, Portable Network Graphics (Third Edition), 2025; sCAL after its extensions, version 1.6.1. Every row is
-    filtered with "Sub" (differences along the fast axis, where scans are smooth) and deflated with run lengths only:
+    filtered with "Sub" (differences along the fast axis, where scans are smooth) and deflated by Huffman coding alone:
     on scans that takes half the time of full deflate at its quickest, for files of the same size within a tenth.
     """
     rows, columns = levels.shape
@@ -132,7 +132,7 @@ def _deflated(levels: Levels) -> bytes:
     filtered[:, 0] = 1
     filtered[:, 1 : 1 + step] = plain[:, :step]
     np.subtract(plain[:, step:], plain[:, :-step], out=filtered[:, 1 + step :])
-    packer = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
+    packer = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY)
     return packer.compress(filtered.data) + packer.flush()
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from spm_live.detect import open_detector
 from spm_live.errors import SetupError
 from spm_live.settings import FolderSettings, Settings
-from spm_live_drivers.registry import readers
+from spm_live_drivers.registry import broken_readers, readers
 
 MB = 1024 * 1024
 
@@ -48,8 +48,9 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 
 def _readers() -> Finding:
+    broken = "; ".join(f"{reader.entry_point} {reader.reason}" for reader in broken_readers())
     names = ", ".join(reader.title for reader in readers())
-    return Finding("readers", bool(names), names or "none is installed: install spm-live-drivers again")
+    return Finding("readers", bool(names) and not broken, broken or names or "none: install spm-live-drivers again")
 
 
 def _folder(folder: FolderSettings) -> Finding:

@@ -133,12 +133,14 @@ def reload(arguments: argparse.Namespace) -> int:
 
 def formats(arguments: argparse.Namespace) -> int:
     """List the readers."""
-    from spm_live_drivers.registry import readers
+    from spm_live_drivers.registry import broken_readers, readers
 
     del arguments
     for reader in readers():
         print(f"{reader.name:<16} {' '.join(reader.suffixes):<28} {reader.title}")
-    return EXIT_OK
+    for broken in broken_readers():
+        print(f"{broken.entry_point}: {broken.reason}", file=sys.stderr)
+    return EXIT_SETUP if broken_readers() else EXIT_OK
 
 
 def models(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,19 +80,28 @@ def test_unreadable_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             call(path)
 
 
-def test_entry_point_that_is_no_reader_is_a_bug_and_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_cannot_be_used_is_told_and_the_others_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
 
     class Point:
-        name, value = "bad", "pathlib:Path"
+        def __init__(self, name: str, value: str, load: Callable[[], object]) -> None:
+            self.name, self.value, self.load = name, value, load
 
-        def load(self) -> type[Path]:
-            return Path
+    def missing() -> object:
+        raise ImportError("no module named that")
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
-    registry.readers.cache_clear()
+    points = [
+        Point("bad", "pathlib:Path", lambda: Path),
+        Point("gone", "that:Reader", missing),
+        Point("good", "nanonis", lambda: NanonisSxmReader),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry._survey.cache_clear()
     try:
-        with pytest.raises(TypeError, match="bad = pathlib:Path is not a reader"):
-            registry.readers()
+        assert [reader.name for reader in registry.readers()] == ["nanonis-sxm"]
+        bad, gone = registry.broken_readers()
+        assert bad.entry_point == "bad = pathlib:Path"
+        assert "is not a reader" in bad.reason
+        assert "no module named that" in gone.reason
     finally:
-        registry.readers.cache_clear()
+        registry._survey.cache_clear()

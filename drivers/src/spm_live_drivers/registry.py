@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -10,26 +12,48 @@ from spm_live_drivers.contract import Frame, Reader, ReadOptions
 from spm_live_drivers.errors import FrameError
 from spm_live_drivers.formats.opening import digest, file_ref, open_regular
 
+logger = logging.getLogger(__name__)
+
 ENTRY_POINT_GROUP = "spm_live.drivers"
 HEAD_BYTES = 4096
 
 
-@lru_cache(maxsize=1)
-def readers() -> tuple[Reader, ...]:
-    """Every installed reader, in the order of their names.
+@dataclass(frozen=True, slots=True)
+class BrokenReader:
+    """A reader that a package announces and that cannot be used: the entry point, and why."""
 
-    Raises
-    ------
-    TypeError
-        If an entry point names something that is not a reader.
-    """
+    entry_point: str
+    reason: str
+
+
+def readers() -> tuple[Reader, ...]:
+    """Every installed reader that can be used, in the order of their names."""
+    return _survey()[0]
+
+
+def broken_readers() -> tuple[BrokenReader, ...]:
+    """Those that cannot: the other formats are read all the same."""
+    return _survey()[1]
+
+
+@lru_cache(maxsize=1)
+def _survey() -> tuple[tuple[Reader, ...], tuple[BrokenReader, ...]]:
     found: list[Reader] = []
+    broken: list[BrokenReader] = []
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        reader = point.load()()
-        if not isinstance(reader, Reader):
-            raise TypeError(f"entry point {point.name} = {point.value} is not a reader")
-        found.append(reader)
-    return tuple(found)
+        name = f"{point.name} = {point.value}"
+        try:
+            reader = point.load()()
+        except Exception as error:  # noqa: BLE001 - code of another package; whatever it does must not stop the others
+            broken.append(BrokenReader(name, f"cannot be loaded: {type(error).__name__}: {error}"))
+            logger.warning("the reader %s cannot be loaded: %s: %s", name, type(error).__name__, error)
+            continue
+        if isinstance(reader, Reader):
+            found.append(reader)
+        else:
+            broken.append(BrokenReader(name, "is not a reader: see spm_live_drivers.contract.Reader"))
+            logger.warning("the reader %s is not a reader", name)
+    return tuple(found), tuple(broken)
 
 
 def find_reader(path: Path) -> Reader:

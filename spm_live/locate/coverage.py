@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.locate.shapes import MASK_THRESHOLD
+
+LOOK_UP = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+"""How OpenCV is to sample a mask where a matrix says, which leads from the pixel to the place in the mask."""
 
 
 def covered_pixels(
@@ -47,31 +48,49 @@ def covered_pixels(
     """
     everything = np.zeros(scanned.shape, dtype=bool)
     by_class = [0] * class_count
-    for number in np.unique(classes).tolist():
+    first, count, matrices = _windows(boxes, masks.shape[1])
+    for number in range(class_count):
+        of_class = np.flatnonzero((classes == number) & (count > 0).all(axis=1))
+        if of_class.size == 0:
+            continue
         layer = np.zeros(scanned.shape, dtype=bool)
-        for index in np.flatnonzero(classes == number).tolist():
-            _paint(layer, boxes[index].tolist(), masks[index])
+        places = zip(of_class.tolist(), first[of_class].tolist(), count[of_class].tolist(), strict=True)
+        for index, (x, y), (columns, rows) in places:
+            painted = cv2.warpAffine(
+                masks[index], matrices[index], (columns, rows), flags=LOOK_UP, borderMode=cv2.BORDER_REPLICATE
+            )
+            view = layer[y : y + rows, x : x + columns]
+            view |= painted > MASK_THRESHOLD
         layer &= scanned
         by_class[number] = int(np.count_nonzero(layer))
         everything |= layer
     return int(np.count_nonzero(everything)), by_class
 
 
-def _paint(layer: NDArray[np.bool_], box: list[float], mask: NDArray[np.float32]) -> None:
-    """Set the pixels of a layer whose centre lies under a mask."""
-    left, top, right, bottom = box
-    first_x, first_y = math.ceil(left - 0.5), math.ceil(top - 0.5)
-    columns, rows = math.floor(right - 0.5) + 1 - first_x, math.floor(bottom - 0.5) + 1 - first_y
-    if columns < 1 or rows < 1:
-        return
-    cells_x, cells_y = mask.shape[1] / (right - left), mask.shape[0] / (bottom - top)
-    matrix = np.array(
-        [
-            [cells_x, 0, (first_x + 0.5 - left) * cells_x - 0.5],
-            [0, cells_y, (first_y + 0.5 - top) * cells_y - 0.5],
-        ]
-    )
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    painted = cv2.warpAffine(mask, matrix, (columns, rows), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    view = layer[first_y : first_y + rows, first_x : first_x + columns]
-    view |= painted[: view.shape[0], : view.shape[1]] > MASK_THRESHOLD
+def _windows(boxes: NDArray[np.float64], side: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Pixels whose centres lie in boxes, and how they lie in the boxes' masks.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float array
+        x1, y1, x2, y2 in frame pixels: edges.
+    side : int
+        Cells along each side of a mask.
+
+    Returns
+    -------
+    first : (N, 2) int array
+        Column and row of the first pixel.
+    count : (N, 2) int array
+        Columns and rows; not positive where a box lies between pixel centres.
+    matrices : (N, 2, 3) float array
+        From pixels, counted from the first, to cells, counted from the middle of the first.
+    """
+    first = np.ceil(boxes[:, :2] - 0.5)
+    count = np.floor(boxes[:, 2:] - 0.5) + 1 - first
+    extent = boxes[:, 2:] - boxes[:, :2]
+    cells = np.divide(side, extent, out=np.zeros_like(extent), where=extent > 0)
+    matrices = np.zeros((len(boxes), 2, 3))
+    matrices[:, [0, 1], [0, 1]] = cells
+    matrices[:, :, 2] = (first + 0.5 - boxes[:, :2]) * cells - 0.5
+    return first.astype(np.intp), count.astype(np.intp), matrices

@@ -78,13 +78,17 @@ class ScannedArea:
         found: NDArray[np.bool_] = count > 0
         return found
 
-    def near_border(self, polygons: list[NDArray[np.float64]], margin: tuple[float, float]) -> NDArray[np.bool_]:
+    def near_border(
+        self, points: NDArray[np.float64], lengths: NDArray[np.intp], margin: tuple[float, float]
+    ) -> NDArray[np.bool_]:
         """Find shapes that the border of what was scanned cuts.
 
         Parameters
         ----------
-        polygons : list of N (P, 2) float arrays
-            Outlines in frame pixels, pixel centres; none of them empty.
+        points : (P, 2) float array
+            Outlines one after the other, in frame pixels, pixel centres.
+        lengths : (N,) int array
+            Points of each.
         margin : (float, float)
             How near, along x and y, in frame pixels, counts as touching.
 
@@ -92,10 +96,7 @@ class ScannedArea:
         -------
         (N,) bool array
         """
-        if not polygons:
-            return np.zeros(0, dtype=bool)
-        points = np.concatenate(polygons)
-        owner = np.repeat(np.arange(len(polygons)), [len(polygon) for polygon in polygons])
+        owner = np.repeat(np.arange(len(lengths)), lengths)
         left, top, right, bottom = self.extent
         x, y = points[:, 0] + 0.5, points[:, 1] + 0.5
         near = (x <= left + margin[0]) | (y <= top + margin[1]) | (x >= right - margin[0]) | (y >= bottom - margin[1])
@@ -105,7 +106,7 @@ class ScannedArea:
             rows, columns = self.scanned.shape
             column, row = np.rint(points).astype(np.int64).T
             near |= shore[np.clip(row, 0, rows - 1), np.clip(column, 0, columns - 1)] > 0
-        return np.bincount(owner, weights=near, minlength=len(polygons)) > 0
+        return np.bincount(owner, weights=near, minlength=len(lengths)) > 0
 
 
 def survey(frame: Frame) -> ScannedArea:

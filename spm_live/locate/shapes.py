@@ -184,43 +184,47 @@ def outlines(fine: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     contours, _ = cv2.findContours((column > MASK_THRESHOLD).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest: dict[int, NDArray[np.int32]] = {}
     for contour in contours:
-        number = int(contour[0, 0, 1]) // pitch
+        number = contour.item(1) // pitch  # the first point's row
         rival = largest.get(number)
         if rival is None or cv2.contourArea(contour) > cv2.contourArea(rival):
-            largest[number] = np.asarray(contour, dtype=np.int32)
+            largest[number] = contour  # type: ignore[assignment]
     result = [np.zeros((0, 2), dtype=np.float32)] * count
     if not largest:
         return result
-    numbers = sorted(largest)
-    spread = [_spread(largest[number]) for number in numbers]
+    spread = [_spread(contour) for contour in largest.values()]
     lengths = [len(points) for points in spread]
-    points = np.concatenate(spread)
+    points = np.concatenate(spread)[:, 0]
     step = _to_crossing(column, points)
-    points[:, 1] -= np.repeat(np.array(numbers, dtype=np.int32) * pitch, lengths)
+    points[:, 1] -= np.repeat(np.array(list(largest), dtype=np.int32) * pitch, lengths)
     # From cell centres in the padded grid to edges in the mask's own.
     exact = np.clip(points + step - 0.5, 0, side).astype(np.float32)
-    for number, line in zip(numbers, np.split(exact, np.cumsum(lengths)[:-1]), strict=True):
-        polygon = np.asarray(cv2.approxPolyDP(line, OUTLINE_ERROR_CELLS, closed=True), dtype=np.float32)[:, 0, :]
-        result[number] = polygon if len(polygon) > 2 else _around(largest[number], number * pitch)
+    end = 0
+    for (number, contour), length in zip(largest.items(), lengths, strict=True):
+        begin, end = end, end + length
+        polygon = cv2.approxPolyDP(exact[begin:end], OUTLINE_ERROR_CELLS, closed=True)
+        result[number] = polygon[:, 0] if len(polygon) > 2 else _around(contour, number * pitch)
     return result
 
 
 def _to_crossing(field: NDArray[np.float32], points: NDArray[np.int32]) -> NDArray[np.float32]:
     """From cells at the border, along the steeper axis, to where the threshold is crossed: (P, 2), up to one cell."""
-    x, y = points.T
-    slope_x, slope_y = field[y, x + 1] - field[y, x - 1], field[y + 1, x] - field[y - 1, x]
+    width = field.shape[1]
+    values = field.ravel()
+    place = points[:, 1] * np.intp(width) + points[:, 0]
+    slope_x = values[place + 1] - values[place - 1]
+    slope_y = values[place + width] - values[place - width]
     across = np.abs(slope_x) >= np.abs(slope_y)
-    step = np.stack([np.where(across, -np.sign(slope_x), 0), np.where(across, 0, -np.sign(slope_y))], axis=1)
-    to_x, to_y = step.astype(np.intp).T
-    here, there = field[y, x], field[y + to_y, x + to_x]
+    toward = -np.sign(np.where(across, slope_x, slope_y))
+    here, there = values[place], values[place + toward.astype(np.intp) * np.where(across, 1, width)]
     part = np.where(there < MASK_THRESHOLD, (here - MASK_THRESHOLD) / np.maximum(here - there, 1e-6), 0)
-    crossing: NDArray[np.float32] = (step * part[:, None]).astype(np.float32)
+    part *= toward
+    crossing: NDArray[np.float32] = np.where(np.stack([across, ~across], axis=1), part[:, None], np.float32(0))
     return crossing
 
 
 def _spread(contour: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Every second, third, ... point of a contour, so that they are few enough: (P, 2)."""
-    return contour[:: math.ceil(len(contour) / MOST_POINTS), 0, :].copy()
+    """Every second, third, ... point of a contour, so that they are few enough: (P, 1, 2)."""
+    return contour[:: math.ceil(len(contour) / MOST_POINTS)]
 
 
 def _around(contour: NDArray[np.int32], offset: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spm_live.domain import Detections, Frame, FrameInfo, FrameRef, Letterbox, ModelIdentity, ScanGeometry, Spectrum
 from spm_live.locate import locate
+from spm_live.locate.coverage import covered_pixels
 
 MODEL = ModelIdentity("toy", "1", "0" * 64)
 DISC = (np.hypot(*np.meshgrid(*[(np.arange(28) + 0.5) / 14 - 1] * 2)) < 1).astype(np.float32)
@@ -272,3 +273,37 @@ def test_a_spectrum_in_two_molecules_goes_to_the_one_it_lies_deepest_in():
     spectrum = [Spectrum("s", (float(SQUARE.to_nm(np.array([[57.0, 39.5]]))[0, 0]), 1.0))]
     result = locate(found(boxes), same(SQUARE), frame_of(SQUARE), ["a"], MODEL, spectrum)
     assert [molecule.spectra for molecule in result.molecules] == [(), ("s",)]
+
+
+def test_spectra_in_a_frame_without_a_molecule_belong_to_none():
+    place = SQUARE.to_nm(np.array([[30.0, 30.0]]))[0]
+    spectra = [Spectrum("lonely", (float(place[0]), float(place[1])))]
+    result = locate(found([]), same(SQUARE), frame_of(SQUARE), ["a"], MODEL, spectra)
+    assert result.molecules == ()
+    assert result.coverage == 0
+
+
+@pytest.mark.parametrize("x", [50.0, 50.5])
+def test_a_box_without_a_width_covers_next_to_nothing(x):
+    (molecule,) = locate(found([(x, 40, x, 60)]), same(SQUARE), frame_of(SQUARE), ["a"], MODEL).molecules
+    assert molecule.area_nm2 == 0
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(0, 12))
+def test_coverage_is_that_of_looking_pixel_by_pixel(seed, count):
+    """Boxes anywhere, some between pixel centres; of two classes, which overlap one another and themselves."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 25, (count, 2))
+    boxes = np.concatenate([corner, np.minimum(corner + rng.uniform(0.2, 15, (count, 2)), 30)], axis=1)
+    masks = np.repeat((rng.random((count, 1, 1)) < 0.8).astype(np.float32), 6, axis=1).repeat(6, axis=2)
+    classes = rng.integers(0, 2, count)
+    scanned = rng.random((30, 30)) < 0.9
+    y, x = np.mgrid[:30, :30] + 0.5
+    under = [
+        (x >= left) & (x <= right) & (y >= top) & (y <= bottom) & (mask[0, 0] > 0.5) & scanned
+        for (left, top, right, bottom), mask in zip(boxes, masks, strict=True)
+    ]
+    layers = [np.any([one for one, k in zip(under, classes, strict=True) if k == number], axis=0) for number in (0, 1)]
+    total, by_class = covered_pixels(boxes, masks, classes, 2, scanned)
+    assert by_class == [int(np.count_nonzero(layer)) for layer in layers]
+    assert total == int(np.count_nonzero(layers[0] | layers[1]))

@@ -58,7 +58,9 @@ def suppress(detections: Detections, iou: float, kind: Literal["box", "mask"]) -
     first, second = _overlapping(boxes, 0.0 if kind == "mask" else iou)
     shapes: dict[int, _Shape] = {}
     if kind == "mask":
-        shapes = {index: _shape(boxes[index], ordered.masks[index]) for index in np.union1d(first, second).tolist()}
+        paired = np.zeros(len(boxes), dtype=bool)
+        paired[first] = paired[second] = True
+        shapes = {index: _shape(boxes[index], ordered.masks[index]) for index in np.flatnonzero(paired).tolist()}
         possible = _highest_iou(boxes, shapes, first, second) > iou
         first, second = first[possible], second[possible]
     kept = np.ones(len(ordered), dtype=bool)

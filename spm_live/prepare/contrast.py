@@ -42,7 +42,9 @@ def quantile_limits(data: NDArray[np.float32], quantiles: tuple[float, float]) -
     return low, high
 
 
-def stretch(data: NDArray[np.float32], quantiles: tuple[float, float]) -> NDArray[np.float32]:
+def stretch(
+    data: NDArray[np.float32], quantiles: tuple[float, float], *, in_place: bool = False
+) -> NDArray[np.float32]:
     """Map the range between two quantiles to 0 to 1, and cut off what lies outside.
 
     Parameters
@@ -51,21 +53,26 @@ def stretch(data: NDArray[np.float32], quantiles: tuple[float, float]) -> NDArra
         NaN where not scanned.
     quantiles : (float, float)
         0 to 1, rising.
+    in_place : bool
+        Whether the result may take the place of ``data``.
 
     Returns
     -------
     (rows, columns) float32 array
-        A new array, 0 to 1, NaN where not scanned; 0.5 throughout where a frame has one value only.
+        A new array, or ``data``: 0 to 1, NaN where not scanned; 0.5 throughout where a frame has one value only.
     """
     limits = quantile_limits(data, quantiles)
+    result = data if in_place else data.copy()
     if limits is None:
-        return data.copy()
+        return result
     low, high = limits
     if low == high:
-        return np.where(np.isfinite(data), np.float32(0.5), np.float32(np.nan))
+        result[...] = np.where(np.isfinite(data), np.float32(0.5), np.float32(np.nan))
+        return result
     # Divided before it is multiplied by anything: the range of currents in A may be too small for float32's inverse.
     with np.errstate(over="ignore"):  # far outside a range that is next to nothing: cut off like all outside
-        result = (data - np.float32(low)) / np.float32(high - low)
+        result -= np.float32(low)
+        result /= np.float32(high - low)
     return np.clip(result, 0, 1, out=result)
 
 

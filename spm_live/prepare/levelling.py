@@ -13,6 +13,10 @@ from spm_live.prepare.surface_fit import fit_surface, unit_axis
 LARGEST_VALUE = 1e30
 """Larger magnitudes are cut to this, so that differences and sums of float32 stay finite."""
 
+BLOCK_ROWS = 64
+"""Rows that a surface is subtracted from at once. As a whole it would be one more array as large as the frame, and to
+get the memory for such arrays from the system took as long as all the arithmetic."""
+
 
 def level(data: NDArray[np.float32], how: Levelling) -> NDArray[np.float32]:
     """Level a frame.
@@ -96,9 +100,12 @@ def _flatten(data: NDArray[np.float32], degree: int) -> None:
     middle, table = fit
     columns = unit_axis(data.shape[1])[None, :] ** np.arange(degree + 1)[:, None]
     rows = unit_axis(data.shape[0])[:, None] ** np.arange(degree + 1)[None, :]
-    # The large constant goes first: the difference of two near float32 numbers is exact (Sterbenz's lemma).
-    data -= middle
-    data -= (rows @ table).astype(np.float32) @ columns.astype(np.float32)
+    by_row, by_column = (rows @ table).astype(np.float32), columns.astype(np.float32)
+    for start in range(0, data.shape[0], BLOCK_ROWS):
+        part = data[start : start + BLOCK_ROWS]
+        # The large constant goes first: the difference of two near float32 numbers is exact (Sterbenz's lemma).
+        part -= middle
+        part -= by_row[start : start + BLOCK_ROWS] @ by_column
 
 
 def _finite_or_nan(data: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -40,15 +40,18 @@ def prepare(frame: Frame, spec: InputSpec) -> ModelInput:
     letterbox = letterbox_for(frame.geometry, spec.nm_per_px, frame.ref)
     levelled = level(frame.data, spec.levelling)
     calm = _cut_spikes(levelled, spec.contrast)
-    picture = stretch(resample(calm, letterbox.rows, letterbox.columns), spec.contrast)
+    picture = stretch(resample(calm, letterbox.rows, letterbox.columns), spec.contrast, in_place=True)
     tiles, origins = cut_tiles(picture, spec.rows, spec.columns, spec.overlap_px)
     return ModelInput(tiles=tiles, origins=origins, letterbox=letterbox, levelled=levelled, ref=frame.ref)
 
 
 def _cut_spikes(data: NDArray[np.float32], quantiles: tuple[float, float]) -> NDArray[np.float32]:
-    """Cut values to three times the range of contrast around its middle."""
+    """Cut values to three times the range of contrast around its middle; the array itself where none lies outside."""
     limits = quantile_limits(data, quantiles)
     if limits is None or limits[0] == limits[1]:
         return data
     low, high = limits
-    return np.clip(data, low - (high - low), high + (high - low))
+    least, most = low - (high - low), high + (high - low)
+    if data.min() >= least and data.max() <= most:  # never so where a pixel is NaN
+        return data
+    return np.clip(data, least, most)

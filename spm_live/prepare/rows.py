@@ -79,6 +79,23 @@ def row_medians(data: NDArray[np.float32]) -> NDArray[np.float32]:
     return _medians(data, fewest=1).astype(np.float32)
 
 
+def scanned_rows(data: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Indices of the rows with a scanned pixel, rising.
+
+    Parameters
+    ----------
+    data : (rows, columns) float32 array
+        NaN where not scanned.
+
+    Returns
+    -------
+    (N,) int array
+    """
+    first = np.isfinite(data[:, 0])
+    # Most often the first column settles it, and not every pixel has to be looked at.
+    return np.flatnonzero(first if first.all() else np.isfinite(data).any(axis=1))
+
+
 def row_shifts(data: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far each row was moved by jitter and by jumps of the tip.
 
@@ -109,7 +126,7 @@ def row_shifts(data: NDArray[np.float32]) -> NDArray[np.float32]:
       slower. Of what changes more slowly, only so much is taken as jitter of this size, which knows nothing of the
       line before, would leave there.
     """
-    scanned = np.flatnonzero(np.isfinite(data).any(axis=1))
+    scanned = scanned_rows(data)
     shifts = np.zeros(data.shape[0], dtype=np.float32)
     if scanned.size < FEWEST_ROWS:
         return shifts
@@ -147,8 +164,12 @@ def _deviation(values: NDArray[np.float64]) -> float:
 def _typical_steps(
     differences: NDArray[np.float32], distance: NDArray[np.intp], fewest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Typical difference between lines so far apart, less the frame's tilt, and whether nine tenths moved that way."""
-    ordered, count = _sorted_rows(differences)
+    """Typical difference between lines so far apart, less the frame's tilt, and whether nine tenths moved that way.
+
+    Leaves each row of the differences sorted.
+    """
+    count = _sort_rows(differences)
+    ordered = differences
     known = count >= fewest
     tenth = (count * (1 - AGREEMENT)).astype(np.intp)
     lowest, highest = _pick(ordered, tenth), _pick(ordered, np.maximum(count - 1 - tenth, 0))
@@ -159,9 +180,11 @@ def _typical_steps(
     # The shortest half of a normal distribution is 1.35 standard deviations wide: this reaches 2.5 to either side.
     reach = 1.85 * (right - left)
     middle = (left + right) / 2
+    # In float32, or all of the rows would be converted to compare them.
+    least, most = (middle - reach).astype(np.float32), (middle + reach).astype(np.float32)
     with np.errstate(invalid="ignore"):
-        begin = np.count_nonzero(ordered < (middle - reach)[:, None], axis=1)
-        end = np.count_nonzero(ordered <= (middle + reach)[:, None], axis=1)
+        begin = np.count_nonzero(ordered < least[:, None], axis=1)
+        end = np.count_nonzero(ordered <= most[:, None], axis=1)
     # Rows with many gaps have no shortest half of the full length; the plain median has to do.
     gappy = count < ordered.shape[1]
     begin, end = np.where(gappy, 0, begin), np.where(gappy, count, end)
@@ -176,7 +199,7 @@ def _lasting_jumps(
     steps: NDArray[np.float64], agreed: NDArray[np.bool_], walk: NDArray[np.float64], jitter: float
 ) -> NDArray[np.float64]:
     """How far the tip had jumped for good at each line, all jumps together."""
-    level = np.pad(walk, LASTING_ROWS, mode="edge")
+    level = np.concatenate([np.repeat(walk[0], LASTING_ROWS), walk, np.repeat(walk[-1], LASTING_ROWS)])
     windows = np.lib.stride_tricks.sliding_window_view(level, LASTING_ROWS)
     middle = np.sort(windows, axis=1)[:, LASTING_ROWS // 2]
     before, after = middle[1 : walk.size], middle[LASTING_ROWS + 1 : LASTING_ROWS + walk.size]
@@ -195,7 +218,9 @@ def _lasting_jumps(
 def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Median over a window; beyond both ends the values go on turned by half a turn, which keeps a slope."""
     reach = min(WINDOW_ROWS // 2, values.size - 1)
-    longer = np.pad(values, reach, mode="reflect", reflect_type="odd")
+    turned = values[::-1]
+    before, after = 2 * values[0] - turned[-1 - reach : -1], 2 * values[-1] - turned[1 : 1 + reach]
+    longer = np.concatenate([before, values, after])  # np.pad would take twenty times as long
     windows = np.lib.stride_tricks.sliding_window_view(longer, 2 * reach + 1)
     middle: NDArray[np.float64] = np.partition(windows, reach, axis=1)[:, reach]
     return middle
@@ -203,20 +228,21 @@ def _running_median(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _medians(rows: NDArray[np.float32], fewest: int) -> NDArray[np.float64]:
     """Median of the finite values of each row; 0 for a row with fewer than ``fewest`` of them."""
-    ordered, count = _sorted_rows(rows)
+    ordered = rows.copy()
+    count = _sort_rows(ordered)
     middle = (
         _pick(ordered, np.maximum(count - 1, 0) // 2) + _pick(ordered, np.minimum(count // 2, rows.shape[1] - 1))
     ) / 2
     return np.where(count >= fewest, middle, 0.0)
 
 
-def _sorted_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Each row sorted, NaN last, and how many values of it are no NaN."""
-    ordered = np.sort(rows, axis=1)  # with vector instructions quicker than selecting
+def _sort_rows(rows: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Sort each row in place, NaN last, and say how many values of it are no NaN."""
+    rows.sort(axis=1)  # with vector instructions quicker than selecting
     count = np.full(rows.shape[0], rows.shape[1], dtype=np.intp)
-    gappy = np.flatnonzero(np.isnan(ordered[:, -1]))
-    count[gappy] -= np.count_nonzero(np.isnan(ordered[gappy]), axis=1)
-    return ordered, count
+    gappy = np.flatnonzero(np.isnan(rows[:, -1]))
+    count[gappy] -= np.count_nonzero(np.isnan(rows[gappy]), axis=1)
+    return count
 
 
 def _pick(ordered: NDArray[np.float32], place: NDArray[np.intp]) -> NDArray[np.float64]:

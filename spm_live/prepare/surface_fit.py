@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from spm_live.prepare.rows import scanned_rows
 from spm_live.prepare.small import median, solve_symmetric
 
 SAMPLE_SIDE = 40
@@ -61,10 +62,11 @@ def fit_surface(data: NDArray[np.float32], degree: int) -> tuple[np.float32, NDA
     z = z - float(middle)
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     full = np.stack([np.multiply.outer(y**i, x**j) for i, j in powers])
-    basis, values = full[:, finite], z[finite]
-    found = _trimmed(basis, values, _least_squares(basis, values), *WIDE)
+    basis, values = np.compress(finite.ravel(), full.reshape(len(powers), -1), axis=1), z[finite]
+    products = _products(basis, values)
+    found = _trimmed(basis, values, products, _least_squares(products, np.ones(values.size)), *WIDE)
     if degree > 0:
-        other = _trimmed(basis, values, _along_terraces(x, y, z, powers), *NARROW)
+        other = _trimmed(basis, values, products, _along_terraces(x, y, z, powers), *NARROW)
         found = min(found, other, key=lambda fit: _unevenness(z - np.tensordot(fit, full, 1)))
     table = np.zeros((degree + 1, degree + 1))
     for (i, j), value in zip(powers, found, strict=True):
@@ -79,14 +81,14 @@ def unit_axis(length: int) -> NDArray[np.float64]:
 
 def _grid(data: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
     """x, y (from -1 to 1) and z on a grid over the scanned rows; None where nothing was scanned."""
-    scanned_rows = np.flatnonzero(np.isfinite(data).any(axis=1))
-    if scanned_rows.size == 0:
+    scanned = scanned_rows(data)
+    if scanned.size == 0:
         return None
-    rows = scanned_rows[:: max(1, scanned_rows.size // SAMPLE_SIDE)]
+    rows = scanned[:: max(1, scanned.size // SAMPLE_SIDE)]
     columns = np.arange(0, data.shape[1], max(1, data.shape[1] // SAMPLE_SIDE))
     z = data[np.ix_(rows, columns)].astype(np.float64)
     if not np.isfinite(z).any():  # a few scattered pixels that the grid missed
-        rows, columns = scanned_rows, np.flatnonzero(np.isfinite(data).any(axis=0))
+        rows, columns = scanned, np.flatnonzero(np.isfinite(data).any(axis=0))
         z = data[np.ix_(rows, columns)].astype(np.float64)
     return unit_axis(data.shape[1])[columns], unit_axis(data.shape[0])[rows], z
 
@@ -135,18 +137,26 @@ def _densest(values: NDArray[np.float64]) -> float:
     return float(ordered[first] + ordered[first + held]) / 2
 
 
-def _least_squares(
-    basis: NDArray[np.float64], z: NDArray[np.float64], weight: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
+def _products(basis: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each point what it adds to the normal equations, [matrix, right-hand side]: (K, K + 1, points)."""
+    return np.asarray(basis[:, None] * np.concatenate([basis, z[None]])[None], dtype=np.float64)
+
+
+def _least_squares(products: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
     """Least squares by the normal equations; a trace of ridge settles what too few lines leave open."""
-    weighted = basis if weight is None else basis * weight
-    gram = weighted @ basis.T
+    equations = products @ weight
+    gram = equations[:, :-1]
     gram.flat[:: len(gram) + 1] += RIDGE * gram.trace()  # in place: made of np.eye it took a third of all this
-    return solve_symmetric(gram, weighted @ z)
+    return solve_symmetric(gram, equations[:, -1])
 
 
 def _trimmed(
-    basis: NDArray[np.float64], z: NDArray[np.float64], found: NDArray[np.float64], part: float, consistency: float
+    basis: NDArray[np.float64],
+    z: NDArray[np.float64],
+    products: NDArray[np.float64],
+    found: NDArray[np.float64],
+    part: float,
+    consistency: float,
 ) -> NDArray[np.float64]:
     """From a start, fit the nearest part of the points again and again, then all that are near enough."""
     held = min(z.size, int(part * z.size) + basis.shape[0])
@@ -158,6 +168,6 @@ def _trimmed(
         before, total = total, float(near @ squares)
         if total >= before * (1 - SMALL_GAIN):
             break
-        found = _least_squares(basis, z, near)
+        found = _least_squares(products, near)
     inside = np.abs(z - found @ basis) <= CUT * consistency * math.sqrt(total / held)
-    return _least_squares(basis, z, inside.astype(np.float64)) if np.count_nonzero(inside) >= held else found
+    return _least_squares(products, inside.astype(np.float64)) if np.count_nonzero(inside) >= held else found

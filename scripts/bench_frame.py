@@ -18,17 +18,17 @@ SIZE_NM = 40.0
 PICTURES = 8
 WARM_UP = 5
 GOAL_MS = 15.0
-STAGES = ("digest", "read", "prepare", "locate", "draw", "store", "publish")
+STAGES = ("digest", "read", "prepare", "locate", "draw", "pipe", "store", "publish")
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
     """Median and 95th percentile of every stage, and of their sum."""
+    from spm_live.daemon.worker import Worker
     from spm_live.errors import SetupError
-    from spm_live.find import FindMolecules
     from spm_live.settings import ModelSettings
 
     try:
-        work = FindMolecules(ModelSettings(name=arguments.model))
+        worker = Worker(ModelSettings(name=arguments.model))
     except SetupError as error:
         return [Line("everything but the model", None, note=str(error))]
     pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=SIZE_NM)]
@@ -39,12 +39,13 @@ def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
             path = folder / f"frame{number:05d}.sxm"
             # Another byte at the end makes another content, as the store sees it, of the same picture.
             path.write_bytes(pictures[number % PICTURES] + number.to_bytes(4, "big"))
-            spent, found = _one_frame(path, work, publishing)
+            spent, found = _one_frame(path, worker, publishing)
             path.unlink()
             if number >= WARM_UP:
                 molecules.append(found)
                 for stage in laps:
                     laps[stage].append(spent[stage])
+    worker.stop()
     totals = [sum(laps[stage][i] for stage in STAGES) for i in range(arguments.frames)]
     note = f"{arguments.frames} frames, {statistics.mean(molecules):.0f} molecules each on average"
     lines = [
@@ -104,8 +105,8 @@ class _Publishing:
         self.store.close()
 
 
-def _one_frame(path: Path, work: Any, publishing: _Publishing) -> tuple[dict[str, float], int]:
-    """What the daemon and its worker do, call for call, in one process."""
+def _one_frame(path: Path, worker: Any, publishing: _Publishing) -> tuple[dict[str, float], int]:
+    """What the daemon does, call for call, with a worker process as it has."""
     from spm_live.domain import ReadOptions
     from spm_live.find import Job
     from spm_live.publish.store import FileKey
@@ -116,8 +117,9 @@ def _one_frame(path: Path, work: Any, publishing: _Publishing) -> tuple[dict[str
     sha256 = file_sha256(path)
     publishing.store.known(sha256)
     lap("digest")
-    processed = work(Job(path, ReadOptions(), sha256))
-    lap("work")
+    processed = worker.process(Job(path, ReadOptions(), sha256), timeout_s=60)
+    lap("pipe")
+    spent["pipe"] -= sum(processed.timings_ms.values())
     status = path.stat()
     saved = publishing.store.save(processed, file=FileKey(path, status.st_size, status.st_mtime_ns))
     lap("store")

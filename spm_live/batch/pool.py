@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections import deque
@@ -23,20 +22,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from spm_live.batch.worker import serve
 from spm_live.errors import SetupError
+from spm_live.spawning import worker_environment
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as _Pipe
 
 TaskT = TypeVar("TaskT")
-ENVIRONMENT = {
-    # Each worker is one core's share: linear algebra must not start a thread per core in every one.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"),
-    # glibc gives arrays over 128 KiB back to the system at once and asks for them again: that is a third of the time a
-    # frame takes (mallopt(3)). With these it keeps them, up to frames of 2048 x 2048 px.
-    "MALLOC_MMAP_THRESHOLD_": str(16 * 1024 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
-}
-"""What a worker process starts with; settings of the user's own go over it."""
 LOOK_S = 0.2
 """How often the stop flag and the time limits are looked at while no worker answers, in s."""
 START_LIMIT_S = 600.0
@@ -193,7 +184,7 @@ class WorkerPool(Generic[TaskT]):
     def _start(self) -> _Worker[TaskT]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=serve, args=(theirs, self._work, self._setup), daemon=True)
-        with _interrupts_blocked(), _worker_environment():
+        with _interrupts_blocked(), worker_environment():
             process.start()
         theirs.close()
         worker: _Worker[TaskT] = _Worker(process, ours, since_s=self._clock())
@@ -315,18 +306,3 @@ def _interrupts_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _worker_environment() -> Iterator[None]:
-    """A process started in here has :data:`ENVIRONMENT`.
-
-    It has to be inherited: by the time a worker's own code runs, NumPy has been imported and memory allocated.
-    """
-    missing = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(missing)
-    try:
-        yield
-    finally:
-        for name in missing:
-            del os.environ[name]

@@ -20,6 +20,7 @@ from spm_live.domain import ModelIdentity, Processed
 from spm_live.errors import FrameError, SetupError, SpmLiveError
 from spm_live.find import FindMolecules, Job
 from spm_live.settings import ModelSettings
+from spm_live.spawning import worker_environment
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,8 @@ class Worker:
         self._process = context.Process(
             target=_serve, args=(theirs, self._make_work, self.settings), name="spm-live-worker", daemon=True
         )
-        self._process.start()
+        with worker_environment():
+            self._process.start()
         theirs.close()  # else the pipe would stay open after the worker's death, and its death unseen
         try:
             answer = self._receive(START_TIMEOUT_S) if self._pipe.poll(START_TIMEOUT_S) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -127,6 +128,8 @@ def run_until_signalled(service: Service) -> None:
         handlers[signal.SIGHUP] = lambda *_: service.daemon.ask_reload()
     if hasattr(signal, "SIGBREAK"):
         handlers[signal.SIGBREAK] = lambda *_: service.daemon.stop()
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays; a frame's objects must not have all of it searched
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         service.daemon.run()

@@ -6,6 +6,7 @@ sees it die, counts that against the frame and starts another. The two talk over
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import signal
@@ -89,6 +90,9 @@ def _serve(pipe: Connection, make_work: MakeWork, settings: ModelSettings) -> No
     except SetupError as error:
         pipe.send(_Failed(error.problems))
         return
+    # What was loaded stays: a frame's thousands of small objects must not have all of it searched for garbage.
+    gc.collect()
+    gc.freeze()
     pipe.send(_Ready(work.identity, work.classes))
     while True:
         try:

@@ -13,8 +13,8 @@ from bench_result import Line, percentile
 from bench_scans import drawn_scans
 
 SIDE = 512
-SIZE_NM = 40.0
-"""As the demonstration scans: about a hundred molecules of 1 to 2 nm, each some 20 px wide."""
+SIZES_NM = (15.0, 40.0)
+"""The second as the demonstration scans: molecules of 1 to 2 nm, each some 20 px wide, up to three hundred of them."""
 PICTURES = 8
 WARM_UP = 5
 GOAL_MS = 15.0
@@ -22,7 +22,7 @@ STAGES = ("digest", "read", "prepare", "locate", "draw", "pipe", "store", "publi
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
-    """Median and 95th percentile of every stage, and of their sum."""
+    """Median and 95th percentile of every stage, and of their sum, with few molecules in the frame and with many."""
     from spm_live.daemon.worker import Worker
     from spm_live.errors import SetupError
     from spm_live.settings import ModelSettings
@@ -31,34 +31,40 @@ def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
         worker = Worker(ModelSettings(name=arguments.model))
     except SetupError as error:
         return [Line("everything but the model", None, note=str(error))]
-    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=SIZE_NM)]
+    lines: list[Line] = []
+    for size_nm in SIZES_NM:
+        place = folder / f"{size_nm:g}nm"
+        place.mkdir()
+        with _Publishing(place) as publishing:
+            lines += _measure_size(place, size_nm, arguments.frames, worker, publishing)
+    worker.stop()
+    return lines
+
+
+def _measure_size(folder: Path, size_nm: float, frames: int, worker: Any, publishing: _Publishing) -> list[Line]:
+    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=size_nm)]
     laps: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "detect")}
     molecules: list[int] = []
-    with _Publishing(folder) as publishing:
-        for number in range(WARM_UP + arguments.frames):
-            path = folder / f"frame{number:05d}.sxm"
-            # Another byte at the end makes another content, as the store sees it, of the same picture.
-            path.write_bytes(pictures[number % PICTURES] + number.to_bytes(4, "big"))
-            spent, found = _one_frame(path, worker, publishing)
-            path.unlink()
-            if number >= WARM_UP:
-                molecules.append(found)
-                for stage in laps:
-                    laps[stage].append(spent[stage])
-    worker.stop()
-    totals = [sum(laps[stage][i] for stage in STAGES) for i in range(arguments.frames)]
-    note = f"{arguments.frames} frames, {statistics.mean(molecules):.0f} molecules each on average"
-    lines = [
-        Line(
-            f"{stage}, median", statistics.median(laps[stage]), "ms", note=f"p95 {percentile(laps[stage], 0.95):.2f} ms"
-        )
-        for stage in (*STAGES, "detect")
+    for number in range(WARM_UP + frames):
+        path = folder / f"frame{number:05d}.sxm"
+        # Another byte at the end makes another content, as the store sees it, of the same picture.
+        path.write_bytes(pictures[number % PICTURES] + number.to_bytes(4, "big"))
+        spent, found = _one_frame(path, worker, publishing)
+        path.unlink()
+        if number >= WARM_UP:
+            molecules.append(found)
+            for stage in laps:
+                laps[stage].append(spent[stage])
+    totals = [sum(laps[stage][i] for stage in STAGES) for i in range(frames)]
+    what = f"everything but the model, {SIDE} x {SIDE} px, {size_nm:g} nm"
+    note = f"{frames} frames, {statistics.mean(molecules):.0f} molecules each; p95 {percentile(totals, 0.95):.1f} ms"
+    return [
+        Line(f"{what}, median", statistics.median(totals), "ms", GOAL_MS, note=note),
+        *(
+            Line(f"  {stage}, median", statistics.median(spent), "ms", note=f"p95 {percentile(spent, 0.95):.2f} ms")
+            for stage, spent in laps.items()
+        ),
     ]
-    lines.insert(
-        0, Line("everything but the model, 512 x 512, median", statistics.median(totals), "ms", GOAL_MS, note=note)
-    )
-    lines.insert(1, Line("everything but the model, 512 x 512, p95", percentile(totals, 0.95), "ms"))
-    return lines
 
 
 class _Publishing:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from bench_daemon import Daemon, DaemonError
-from bench_frame import SIZE_NM
+from bench_frame import SIZES_NM
 from bench_result import Line, percentile
 from bench_scans import drawn_scans
 
@@ -22,7 +22,7 @@ GOAL_MS = 15.0
 
 def measure(folder: Path, arguments: argparse.Namespace) -> list[Line]:
     """Total, and what is left of it without the quiet time and the model."""
-    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=SIZE_NM)]
+    pictures = [path.read_bytes() for path in drawn_scans(folder / "drawn", PICTURES, SIDE, size_nm=SIZES_NM[-1])]
     number = min(arguments.frames, 40)
     totals: list[float] = []
     model: list[float] = []

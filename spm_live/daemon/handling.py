@@ -179,7 +179,8 @@ class Handling:
             self._metrics.observe(processed)
             if saved.message is not None:
                 self._feed.publish("frame", saved.message)
-            logger.info("%s: %s, %.2f s after it was ready", arrival.path.name, sentence(processed.map), lag_s)
+            name = processed.map.frame.ref.name
+            logger.info("%s: %s, %.2f s after it was ready", name, sentence(processed.map), lag_s)
         self._let_go(arrival)
 
     def _let_go(self, arrival: Arrival) -> None:

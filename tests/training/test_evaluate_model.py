@@ -82,7 +82,10 @@ def test_box_overlap_equals_counting_pixels(seed: int) -> None:
     np.testing.assert_allclose(box_iou(boxes[:2].astype(float), boxes[2:].astype(float)), slow)
 
 
-@given(st.lists(st.tuples(st.floats(-3, 15), st.floats(-3, 13)), min_size=3, max_size=7))
+PLACES = st.integers(-3 * 64, 15 * 64).map(lambda steps: steps / 64)
+
+
+@given(st.lists(st.tuples(PLACES, PLACES), min_size=3, max_size=7))
 def test_filling_a_polygon_equals_asking_every_pixel(points: list[tuple[float, float]]) -> None:
     polygon = np.array(points)
     slow = np.zeros((10, 12), dtype=bool)

@@ -70,10 +70,10 @@ class Agenda:
                     continue
                 name = entry[2]
                 date = self._dates[name]
-                if date.due <= now:
+                if date.due <= entry[0]:
                     del self._dates[name]
                     return name
-                self._enter(name, date)  # it was put off meanwhile
+                self._enter(name, date)  # it was put off meanwhile: others may go before it
         return None
 
     def _enter(self, name: str, date: _Date) -> None:

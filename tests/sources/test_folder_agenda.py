@@ -56,6 +56,14 @@ def test_the_agenda_gives_what_the_slow_one_gives(steps):
         assert (agenda.next_due() == float("inf")) is (not slow.dates)
 
 
+def test_what_was_put_off_goes_behind_what_is_due_before_it():
+    agenda = Agenda()
+    agenda.set("put off", 0)
+    agenda.set("put off", 1)
+    agenda.set("due", 0)
+    assert [agenda.take(1), agenda.take(1)] == ["due", "put off"]
+
+
 def test_a_date_put_off_a_thousand_times_costs_one_entry():
     agenda = Agenda()
     for due in range(1000):

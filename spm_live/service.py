@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import signal
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -172,13 +171,6 @@ def ask_running(settings: Settings, path: str) -> list[str]:
             raise SetupError(_problems(error.read())) from error
     except OSError as error:
         raise SetupError(f"no daemon answers at {host}:{settings.web.port} ({error}); is it running?") from error
-
-
-def run_in_thread(service: Service) -> threading.Thread:
-    """Run the daemon in a thread of its own; ends after ``service.daemon.stop()``."""
-    thread = threading.Thread(target=service.daemon.run, name="spm-live-daemon")
-    thread.start()
-    return thread
 
 
 def _problems(answer: bytes) -> list[str]:

@@ -26,11 +26,7 @@ class StatusBoard:
         self._since = since
         self._queue_size = queue_size
         self._lock = threading.Lock()
-        self._counters: Counter[str] = Counter(
-            dict.fromkeys(
-                ("frames", "molecules", "duplicates", "faults", "retries", "quarantined", "worker_restarts"), 0
-            )
-        )
+        self._counters: Counter[str] = Counter(dict.fromkeys(COUNTERS, 0))
         self._state = DaemonState.STARTING
         self._detail = ""
         self._in_hand = ""

@@ -76,7 +76,6 @@ class Database:
         room: Callable[[Path], int] = free_bytes,
     ) -> None:
         self.path = path.absolute()
-        self._read_only = read_only
         self._min_free_mb = min_free_mb
         self._room = room
         self._lock = threading.Lock()

@@ -23,7 +23,7 @@ LEAST_SIDE, LARGEST_SIDE = 800, 2048
 """The longer side of the drawn frame, in px: small frames are enlarged until text is legible, whatever their size."""
 LEAST_WIDTH = 320
 """The legend needs this much, in px."""
-GROUND, INK, QUIET = (0x13, 0x11, 0x0F), (0xE4, 0xE9, 0xEB), (0xB1, 0xAB, 0xA4)
+GROUND, INK = (0x13, 0x11, 0x0F), (0xE4, 0xE9, 0xEB)
 UNSCANNED = (0x50, 0x40, 0x38)
 BAR_PART = 0.28
 """The scale bar is the longest round length of at most this part of the width."""

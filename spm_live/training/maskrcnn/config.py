@@ -81,7 +81,9 @@ class NetworkConfig(BaseModel):
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes {list(self.classes)} holds a name twice")
         if len(self.anchor_sizes) != len(self.strides):
-            raise ValueError(f"anchor_sizes names {len(self.anchor_sizes)} levels; {self.backbone} has {len(self.strides)}")
+            raise ValueError(
+                f"anchor_sizes names {len(self.anchor_sizes)} levels; {self.backbone} has {len(self.strides)}"
+            )
         if len({len(level) for level in self.anchor_sizes}) != 1 or not self.anchor_sizes[0]:
             raise ValueError("every level needs the same number of anchor_sizes, at least one")
         return self
@@ -90,6 +92,13 @@ class NetworkConfig(BaseModel):
     def strides(self) -> tuple[int, ...]:
         """Picture pixels per point of each level."""
         return STRIDES[self.backbone]
+
+    @property
+    def roi_canonical_px(self) -> float:
+        """Side of the box that is read from level 4, which has stride 16: 224 px after Lin et al. 2017
+        (arXiv:1612.03144, equation 1); less for the light backbone, whose molecules are small.
+        """
+        return 224.0 if self.backbone == "resnet50" else 128.0
 
     @property
     def roi_levels(self) -> int:

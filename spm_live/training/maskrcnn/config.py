@@ -36,6 +36,8 @@ class NetworkConfig(BaseModel):
         Places for labelled molecules in one training picture.
     proposals_before, proposals : int
         Proposals taken by score from each level, and those that remain after suppression.
+    proposals_learning : int
+        As ``proposals_before``, while it learns: fewer, since only a sample of them is used.
     proposal_iou : float
         Overlap at which a proposal suppresses another.
     rois : int
@@ -68,6 +70,7 @@ class NetworkConfig(BaseModel):
     max_truths: int = Field(default=64, ge=1, le=2000)
     proposals_before: int = Field(default=400, ge=8, le=3800)
     proposals: int = Field(default=300, ge=8, le=3800)
+    proposals_learning: int = Field(default=160, ge=8, le=3800)
     proposal_iou: float = Field(default=0.7, gt=0, le=1)
     rois: int = Field(default=96, ge=4, le=2000)
     rois_positive: float = Field(default=0.34, gt=0, le=1)
@@ -109,6 +112,11 @@ class NetworkConfig(BaseModel):
     def anchors_per_point(self) -> int:
         """Anchors at each point of a level."""
         return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
+
+    @property
+    def candidates(self) -> int:
+        """How many pairs of proposal and class, the best by score, go into the last suppression."""
+        return min(self.proposals * len(self.classes), max(self.proposals, 2 * self.max_detections), 3800)
 
     @property
     def box_kinds(self) -> int:

@@ -133,6 +133,4 @@ def rings_of(mask: NDArray[np.bool_]) -> tuple[Ring, ...]:
     # single pixel: it lies a quarter of a pixel within the true edge.
     doubled = np.kron(mask.astype(np.uint8), np.ones((2, 2), dtype=np.uint8))
     contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return tuple(
-        (contour[:, 0, :].astype(np.float64) + 0.5) / 2 for contour in contours if len(contour) >= 3
-    )
+    return tuple((contour[:, 0, :].astype(np.float64) + 0.5) / 2 for contour in contours if len(contour) >= 3)

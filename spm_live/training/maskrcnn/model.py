@@ -82,7 +82,8 @@ def _model_class() -> Any:
         """
 
         def __init__(self, config: NetworkConfig, seed: int = 0) -> None:
-            super().__init__(name="mask_rcnn")
+            # Only the parts with weights may compute in bfloat16: it cannot tell neighbouring pixels apart from 256 on.
+            super().__init__(name="mask_rcnn", dtype="float32")
             self.config = config
             self.trunk = build_trunk(config)
             self.rpn = build_rpn(config)

@@ -73,7 +73,9 @@ def _model(settings: Settings) -> Finding:
     manifest = detector.manifest
     detector.close()
     classes = ", ".join(manifest.classes)
-    return Finding(what, True, f"version {manifest.version}, {manifest.spec.nm_per_px:g} nm/px: {classes}")
+    pitch = manifest.spec.nm_per_px
+    shown = "own pixels of the frame" if pitch is None else f"{pitch:g} nm/px"
+    return Finding(what, True, f"version {manifest.version}, {shown}: {classes}")
 
 
 def _disk(settings: Settings) -> Finding:

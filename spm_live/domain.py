@@ -77,8 +77,9 @@ class InputSpec:
     ----------
     rows, columns : int
         Shape of one tile, in pixels; static in the network.
-    nm_per_px : float
-        Pixel pitch that the model was trained at, in nm; every frame is resampled to it.
+    nm_per_px : float or None
+        Pixel pitch that the model was trained at, in nm; every frame is resampled to it. None: every frame is shown in
+        its own pixels.
     overlap_px : int
         How far neighbouring tiles overlap; at least the largest molecule, in model pixels.
     levelling : Levelling
@@ -89,7 +90,7 @@ class InputSpec:
 
     rows: int
     columns: int
-    nm_per_px: float
+    nm_per_px: float | None
     overlap_px: int
     levelling: Levelling = Levelling.ROWS
     contrast: tuple[float, float] = (0.005, 0.995)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -25,12 +25,18 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def _check_plain(what: str, name: str) -> None:
+    """A file named by a manifest lies beside it, never elsewhere on the machine."""
+    if not PurePosixPath(name).name == name == PureWindowsPath(name).name or name in {".", ".."}:
+        raise ValueError(f"{what} {name!r} must be the name of a file beside the manifest, not a path")
+
+
 class InputSection(_Part):
     """What the network wants to be shown; the fields are those of :class:`spm_live.domain.InputSpec`."""
 
     rows: int = Field(ge=16, le=8192)
     columns: int = Field(ge=16, le=8192)
-    nm_per_px: float = Field(gt=0, le=1000)
+    nm_per_px: float | None = Field(gt=0, le=1000)
     overlap_px: int = Field(ge=0)
     levelling: Levelling = Levelling.ROWS
     contrast: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.005, 0.995)
@@ -41,6 +47,26 @@ class InputSection(_Part):
             raise ValueError(f"contrast {list(self.contrast)} must rise")
         if 2 * self.overlap_px > min(self.rows, self.columns):
             raise ValueError(f"overlap_px {self.overlap_px} is more than half a tile of {self.rows} x {self.columns}")
+        return self
+
+
+class TrainingWeights(_Part):
+    """Weights to learn on from; no network is run from them.
+
+    Parameters
+    ----------
+    file : str
+        Name of the file in the model's folder, as :func:`spm_live.training.maskrcnn.weights.save_npz` writes it.
+    sha256 : str
+        Hex digest of that file.
+    """
+
+    file: str = Field(min_length=1, max_length=200)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _check_plain("training_weights", self.file)
         return self
 
 
@@ -75,6 +101,10 @@ class Manifest(_Part):
         Data and command line that the weights come from.
     metrics : mapping of str to float
         As measured on data that was not trained on.
+    network : mapping or None
+        What the network is built from again when it is trained on (``NetworkConfig``); only the training looks at it.
+    training_weights : TrainingWeights or None
+        Weights to learn on from.
     """
 
     schema_version: Literal[1]
@@ -92,14 +122,14 @@ class Manifest(_Part):
     trained_on: str = ""
     command: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
+    network: dict[str, Any] | None = None
+    training_weights: TrainingWeights | None = None
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes {list(self.classes)} holds a name twice")
-        plain = PurePosixPath(self.weights).name == self.weights == PureWindowsPath(self.weights).name
-        if not plain or self.weights in {".", ".."}:
-            raise ValueError(f"weights {self.weights!r} must be the name of a file beside the manifest, not a path")
+        _check_plain("weights", self.weights)
         return self
 
     @property

@@ -15,15 +15,16 @@ LONGEST_SIDE = 65_536
 """No side may become longer than this, however short the other is."""
 
 
-def letterbox_for(geometry: ScanGeometry, nm_per_px: float, ref: FrameRef) -> Letterbox:
+def letterbox_for(geometry: ScanGeometry, nm_per_px: float | None, ref: FrameRef) -> Letterbox:
     """Say how large a frame becomes at a model's pixel pitch.
 
     Parameters
     ----------
     geometry : ScanGeometry
         Of the frame.
-    nm_per_px : float
-        Pixel pitch of the model, the same along x and y, in nm.
+    nm_per_px : float or None
+        Pixel pitch of the model, the same along x and y, in nm; None: the finer pitch of the frame itself, so that
+        square pixels stay as they are.
     ref : FrameRef
         Named in the error.
 
@@ -37,6 +38,8 @@ def letterbox_for(geometry: ScanGeometry, nm_per_px: float, ref: FrameRef) -> Le
     FrameError
         If the picture would be too large to handle.
     """
+    if nm_per_px is None:
+        nm_per_px = min(geometry.nm_per_px)
     wanted_columns, wanted_rows = (size / nm_per_px for size in geometry.size_nm)
     if max(wanted_columns, wanted_rows) > LONGEST_SIDE or wanted_columns * wanted_rows > MOST_PIXELS:
         width, height = geometry.size_nm

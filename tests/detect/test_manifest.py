@@ -128,3 +128,16 @@ def test_a_model_that_is_nowhere_says_where_it_was_looked_for(tmp_path):
     with pytest.raises(SetupError) as caught:
         find_model(tmp_path / "sub" / "no-such-model")
     assert "user" not in str(caught.value), "a path is not looked for elsewhere"
+
+
+def test_weights_to_train_on_from_lie_beside_the_manifest(folder, manifest_values):
+    manifest_values["training_weights"] = {"file": "../elsewhere.npz", "sha256": "0" * 64}
+    write(folder, manifest_values)
+    with pytest.raises(SetupError, match="not a path"):
+        load_manifest(folder)
+
+
+def test_a_model_may_be_shown_every_frame_in_its_own_pixels(folder, manifest_values):
+    manifest_values["input"]["nm_per_px"] = None
+    write(folder, manifest_values)
+    assert load_manifest(folder).spec.nm_per_px is None

@@ -113,3 +113,10 @@ def test_a_wild_scan_range_is_refused_in_words(size):
         letterbox_for(ScanGeometry(256, 256, size), 0.1, REF)
     assert caught.value.stage == "prepare"
     assert caught.value.ref is REF
+
+
+def test_a_model_without_a_pitch_sees_the_pixels_of_the_frame():
+    square = ScanGeometry(30, 40, (8.0, 6.0), (0.0, 0.0), 0.0)
+    assert letterbox_for(square, None, REF) == Letterbox(1.0, 1.0, 30, 40)
+    oblong = ScanGeometry(30, 40, (8.0, 12.0), (0.0, 0.0), 0.0)
+    assert letterbox_for(oblong, None, REF) == Letterbox(1.0, 2.0, 60, 40)

@@ -61,13 +61,37 @@ def record(
     track += _pink(rng, rows * 2 * columns, tip.pink_nm).reshape(rows, 2 * columns)
     track += rng.standard_normal(track.shape, dtype=np.float32) * np.float32(tip.white_nm)
     track += rng.standard_normal((rows, 1), dtype=np.float32) * np.float32(tip.line_nm)
-    size = float(np.ptp(surface)) or 0.1
+    _spoil(rng, track, tip, float(np.ptp(surface)) or 0.1)
+    forward, backward = track[:, :columns], track[:, columns:][:, ::-1]
+    return (forward[::-1], backward[::-1]) if up else (forward, backward)
+
+
+def record_forward(
+    rng: np.random.Generator, surface: NDArray[np.float32], tip: Tip, grid: Grid, up: bool
+) -> NDArray[np.float32]:
+    """Scan a surface line by line, forward only: as :func:`record`, in half of the time.
+
+    Returns
+    -------
+    (rows, columns) float32 array
+        In nm.
+    """
+    rows, columns = grid.shape
+    track = (surface[::-1] if up else surface) + _drift(rng, tip, grid, up)[:, :columns]
+    track += _pink(rng, rows * columns, tip.pink_nm).reshape(rows, columns)
+    track += rng.standard_normal(track.shape, dtype=np.float32) * np.float32(tip.white_nm)
+    track += rng.standard_normal((rows, 1), dtype=np.float32) * np.float32(tip.line_nm)
+    _spoil(rng, track, tip, float(np.ptp(surface)) or 0.1)
+    return track[::-1] if up else track
+
+
+def _spoil(rng: np.random.Generator, track: NDArray[np.float32], tip: Tip, size: float) -> None:
+    """Scars, lost lines and a jump, in the order of time."""
+    rows = track.shape[0]
     _scar(rng, track, int(rng.poisson(tip.scars)), size)
     _lose_contact(rng, track, int(rng.poisson(tip.dropouts)), size)
     if rng.random() < tip.jump:
         track[int(rng.integers(rows // 4, rows)) :] += np.float32(rng.normal(0, 0.1))
-    forward, backward = track[:, :columns], track[:, columns:][:, ::-1]
-    return (forward[::-1], backward[::-1]) if up else (forward, backward)
 
 
 def _drift(rng: np.random.Generator, tip: Tip, grid: Grid, up: bool) -> NDArray[np.float32]:

@@ -28,12 +28,22 @@ def pairwise_iou(first: Any, second: Any) -> Any:
     """
     from keras import ops
 
-    a, b = ops.expand_dims(first, -2), ops.expand_dims(second, -3)
-    corner = ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2])
-    corner = ops.maximum(corner, 0.0)
-    shared = corner[..., 0] * corner[..., 1]
-    union = box_area(a) + box_area(b) - shared
-    return ops.where(shared > 0, shared / ops.maximum(union, 1e-6), 0.0)
+    shared = pairwise_overlap(first, second)
+    union = ops.expand_dims(box_area(first), -1) + ops.expand_dims(box_area(second), -2) - shared
+    return shared / ops.maximum(union, 1e-6)
+
+
+def pairwise_overlap(first: Any, second: Any) -> Any:
+    """Area that (..., M, 4) and (..., N, 4) boxes share, (..., M, N); 0 where either is empty."""
+    from keras import ops
+
+    def along(axis: int) -> Any:
+        # One coordinate at a time: arrays of pairs with four numbers each would be walked through in strides.
+        low = ops.maximum(ops.expand_dims(first[..., axis], -1), ops.expand_dims(second[..., axis], -2))
+        high = ops.minimum(ops.expand_dims(first[..., axis + 2], -1), ops.expand_dims(second[..., axis + 2], -2))
+        return ops.maximum(high - low, 0.0)
+
+    return along(0) * along(1)
 
 
 def box_area(boxes: Any) -> Any:

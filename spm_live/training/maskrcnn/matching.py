@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from spm_live.training.maskrcnn.boxes import box_area, pairwise_iou
+from spm_live.training.maskrcnn.boxes import box_area, pairwise_overlap
 
 POSITIVE, NEGATIVE = 0.7, 0.3
 """An anchor with a greater IoU is on a molecule, with a smaller one on background (Ren et al. 2015, section 3.1.2)."""
@@ -41,15 +41,13 @@ def _overlaps(boxes: Any, truths: Any, classes: Any) -> tuple[Any, Any]:
     """IoU with the molecules that count, (B, N, G), and whether a box lies on an ignored one, (B, N)."""
     from keras import ops
 
-    iou = pairwise_iou(boxes, truths)
-    counts = ops.expand_dims(classes >= 0, 1)
-    area, truth_area = box_area(boxes), box_area(truths)
-    both = ops.expand_dims(area, -1) + ops.expand_dims(truth_area, 1)
-    shared = iou * both / (1 + iou)
-    part = shared / ops.maximum(ops.expand_dims(area, -1), 1e-6)
-    ignored = ops.expand_dims(classes == -2, 1)
-    on_ignored = ops.any(ops.logical_and(ignored, part > IGNORED_PART), axis=-1)
-    return ops.where(counts, iou, 0.0), on_ignored
+    shared, area = pairwise_overlap(boxes, truths), box_area(boxes)
+    union = ops.expand_dims(area, -1) + ops.expand_dims(box_area(truths), -2) - shared
+    # Factors of 0 and 1 for each molecule, so that nothing of the size of all pairs is made for them.
+    counts = ops.expand_dims(ops.cast(classes >= 0, "float32"), 1)
+    ignored = ops.expand_dims(ops.cast(classes == -2, "float32"), 1)
+    on_ignored = ops.max(shared * ignored, axis=-1) > IGNORED_PART * ops.maximum(area, 1e-6)
+    return shared * (counts / ops.maximum(union, 1e-6)), on_ignored
 
 
 def match_anchors(anchors: Any, truths: Any, classes: Any) -> Match:

@@ -1,0 +1,120 @@
+"""Disturbances that a model is tried on: few, fixed, and never learnt from here.
+
+Each one works on grey levels, 0 to 1, and leaves every molecule where it is. Pixels that were not scanned stay so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from spm_live.training.labelled import LabelledPicture
+
+Image = NDArray[np.float32]
+Disturb = Callable[[LabelledPicture, float, np.random.Generator], LabelledPicture]
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """A disturbance, and how strongly it is tried.
+
+    Parameters
+    ----------
+    name : str
+        What people call it.
+    unit : str
+        What a level is.
+    levels : tuple of float
+        Rising.
+    disturb : callable
+        Disturbs a picture by a level.
+    """
+
+    name: str
+    unit: str
+    levels: tuple[float, ...]
+    disturb: Disturb
+
+
+def _on_image(change: Callable[[Image, float, np.random.Generator], NDArray[np.floating]]) -> Disturb:
+    """Lift a change of grey levels to pictures; holes are filled by the median for it and stay holes."""
+
+    def disturb(picture: LabelledPicture, level: float, rng: np.random.Generator) -> LabelledPicture:
+        scanned = np.isfinite(picture.image)
+        if not scanned.any():
+            return picture
+        filled = np.where(scanned, picture.image, np.float32(np.median(picture.image[scanned])))
+        changed = np.where(scanned, change(filled.astype(np.float32), level, rng), np.nan)
+        return replace(picture, image=changed.astype(np.float32))
+
+    return disturb
+
+
+def white(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Add Gaussian noise to each pixel; ``level`` is its standard deviation."""
+    return image + level * rng.standard_normal(image.shape)
+
+
+def pink(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Add noise of power 1/f along the scan, line after line in time; ``level`` is its standard deviation."""
+    rough = np.fft.rfft(rng.standard_normal(image.size))
+    rough[0] = 0.0
+    rough[1:] /= np.sqrt(np.arange(1, len(rough)))
+    noise = np.fft.irfft(rough, image.size).reshape(image.shape)
+    return image + level * noise / max(float(noise.std()), 1e-12)
+
+
+def lines(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Shift every row by a random height; ``level`` is its standard deviation."""
+    return image + level * rng.standard_normal((image.shape[0], 1))
+
+
+def scars(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Replace stretches of rows by a constant height; ``level`` is the part of all rows that has one."""
+    result = image.copy()
+    for row in np.flatnonzero(rng.random(image.shape[0]) < level).tolist():
+        length = max(1, int(image.shape[1] * rng.uniform(0.1, 0.5)))
+        start = int(rng.integers(0, image.shape[1] - length + 1))
+        result[row, start : start + length] = rng.uniform(0.0, 1.0)
+    return result
+
+
+def dropout(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Set pixels to the lowest or the highest value; ``level`` is the part of all pixels."""
+    struck = rng.random(image.shape) < level
+    return np.where(struck, rng.integers(0, 2, image.shape), image)
+
+
+def blur(image: Image, level: float, _rng: np.random.Generator) -> NDArray[np.floating]:
+    """Blur, as a blunt tip does; ``level`` is the standard deviation of the Gaussian, in pixels."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), level, borderType=cv2.BORDER_REFLECT_101), dtype=np.float32)
+
+
+def tilt(image: Image, level: float, rng: np.random.Generator) -> NDArray[np.floating]:
+    """Add a plane of random direction; ``level`` is its height over the picture."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y, x = (np.linspace(-0.5, 0.5, size) for size in image.shape)
+    plane: NDArray[np.float64] = np.cos(angle) * x[None] + np.sin(angle) * y[:, None]
+    return image + level * plane
+
+
+def flatten_contrast(image: Image, level: float, _rng: np.random.Generator) -> NDArray[np.floating]:
+    """Bend the scale of heights as a saturating display does; ``level`` is the exponent of the grey levels."""
+    return np.clip(image, 0, 1) ** level
+
+
+NOISES: tuple[Noise, ...] = (
+    Noise("white noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(white)),
+    Noise("1/f noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(pink)),
+    Noise("line noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(lines)),
+    Noise("scars", "part of the rows", (0.05, 0.1, 0.2), _on_image(scars)),
+    Noise("dropout", "part of the pixels", (0.01, 0.03, 0.1), _on_image(dropout)),
+    Noise("blur", "standard deviation / px", (1.0, 2.0, 3.0), _on_image(blur)),
+    Noise("tilt", "height / range", (0.5, 1.0, 2.0), _on_image(tilt)),
+    Noise("contrast", "exponent", (0.6, 1.5, 2.2), _on_image(flatten_contrast)),
+)
+"""What every model is tried on, with the same levels, so that models can be compared."""

@@ -1,0 +1,41 @@
+"""What is decided before a graph is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from spm_live.training.maskrcnn.config import NetworkConfig
+from spm_live.training.onnx_export.suppress import ROUNDS
+
+Flavour = Literal["cpu", "tensorrt"]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Shapes and kinds of operators.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+    batch, rows, columns : int
+        Pictures at once, and their shape in pixels.
+    flavour : "cpu" or "tensorrt"
+        ``cpu`` works on those regions that are there, with RoiAlign and NonMaxSuppression; ``tensorrt`` has plain
+        operators and fixed shapes throughout.
+    rounds : int
+        Of suppression in plain operators; see :data:`spm_live.training.onnx_export.suppress.ROUNDS`.
+    """
+
+    config: NetworkConfig
+    batch: int
+    rows: int
+    columns: int
+    flavour: Flavour
+    rounds: int = ROUNDS
+
+    @property
+    def plain(self) -> bool:
+        """Whether there are plain operators only."""
+        return self.flavour == "tensorrt"

@@ -64,8 +64,8 @@ def read_coco(path: Path, content: Mapping[str, Any], log: ProblemLog) -> list[C
         boxes_only += [index] * box_only
     if boxes_only:
         log.warning(
-            f"{len(boxes_only)} molecules, the first of them number {boxes_only[0] + 1}, have a box but no outline: the box "
-            "is taken for the outline"
+            f"{len(boxes_only)} molecules, the first of them number {boxes_only[0] + 1}, have a box but no outline: "
+            "the box is taken for the outline"
         )
     return [_picture(path, image, tuple(found[key])) for key, image in images.items()]
 

@@ -24,6 +24,7 @@ from spm_live.training.data.claims import (
     ClaimedMolecule,
     ClaimedPicture,
     Piece,
+    is_number,
     points_of,
     rectangle_ring,
     whole_number,
@@ -58,7 +59,7 @@ def read_labelme(path: Path, content: Mapping[str, Any], log: ProblemLog) -> Cla
     """
     rows, columns = whole_number(content.get("imageHeight")), whole_number(content.get("imageWidth"))
     named = content.get("imagePath")
-    data = content.get("imageData")
+    data, scale = content.get("imageData"), content.get("nm_per_px")  # the scale is ours
     if not isinstance(named, str) or not named.strip():
         named = ""
     return ClaimedPicture(
@@ -69,6 +70,7 @@ def read_labelme(path: Path, content: Mapping[str, Any], log: ProblemLog) -> Cla
         size=(rows, columns) if rows and columns else None,
         embedded=partial(decode_base64, data) if isinstance(data, str) and data else None,
         serials=True,
+        nm_per_px=float(scale) if is_number(scale) and scale > 0 else None,
     )
 
 

@@ -34,10 +34,11 @@ class PictureOptions:
         How false colour is turned back into height: ``"auto"``, or the name of a table.
     nm_per_px : float or None
         Scale of pictures that do not know it, in nm per pixel; None leaves it unknown.
-    levelling : Levelling
-        Done to every picture, as the daemon does it before a model sees it (:class:`spm_live.domain.InputSpec`).
+    levelling : Levelling or None
+        Done to every picture, as the daemon does it before a model sees it (:class:`spm_live.domain.InputSpec`): give
+        what the model's manifest will say. None levels by rows what has a unit, and leaves plain pictures as they are.
     contrast : (float, float)
-        Quantiles that become 0 and 1.
+        Quantiles that become 0 and 1, as in :class:`spm_live.domain.InputSpec`.
     min_score : float
         Molecules of molecule maps below this are ignored: neither molecule nor background.
     """
@@ -45,7 +46,7 @@ class PictureOptions:
     channel: str | None = None
     colour_table: str = "auto"
     nm_per_px: float | None = None
-    levelling: Levelling = Levelling.ROWS
+    levelling: Levelling | None = None
     contrast: tuple[float, float] = (0.005, 0.995)
     min_score: float = 0.5
 
@@ -143,7 +144,8 @@ def read_grey(path: Path, options: PictureOptions, claim: ClaimedPicture | None 
     frame, scaled = _read(path, read)
     if not np.isfinite(frame.data).any():
         raise FrameError(frame.ref, "read", "no pixel of it was scanned; take it out of the data set")
-    image = level(frame.data, options.levelling)
+    usual = Levelling.NONE if frame.info.unit == "1" else Levelling.ROWS
+    image = level(frame.data, usual if options.levelling is None else options.levelling)
     pitch, stretch_xy = None, (1.0, 1.0)
     if scaled:
         x, y = frame.geometry.nm_per_px

@@ -7,6 +7,7 @@ daemon does it, and a window of the model's size is cut out of it with the outli
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 import cv2
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from spm_live.domain import Frame, FrameInfo, FrameRef, InputSpec, Letterbox, Levelling, Trace
-from spm_live.prepare import letterbox_for, prepare
+from spm_live.prepare import letterbox_for, prepare, quantile_limits
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture, Ring
 from spm_live_drivers.synthetic.scene import Variety, draw_scene
 from spm_live_drivers.synthetic.shapes import FAMILIES
@@ -27,6 +28,9 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 MOST_FRAME_PX = 360
 """A drawn frame has no longer side than this, in pixels: beyond, drawing costs more than it teaches."""
+
+FAINT = 0.05
+"""A molecule that is lower than this part of the grey scale is to be ignored: nobody could see it."""
 
 LEAST_AREA_PX = 4.0
 """Of what is cut by the window, less than this many pixels is not worth a label, not even one to be ignored."""
@@ -61,8 +65,10 @@ class DrawnRecipe(BaseModel):
         Chance that the molecules are darker than the surface, 0 to 1.
     negatives, noise : float
         Scales of what is on the surface and no molecule, and of all noise; 1 as usual.
-    frame_nm : (float, float)
-        Range of the width of a frame, in nm; of wider ones than a window only the window and its surroundings.
+    small : float
+        Chance that the frame is smaller than the window, 0 to 1.
+    smallest_nm : float
+        Its least width then, in nm.
     pitch_nm : (float, float)
         Range of the pixel pitch of a frame, in nm; never coarser than a third of the smallest molecule.
     flat : float
@@ -90,7 +96,8 @@ class DrawnRecipe(BaseModel):
     dark: Share = 0.12
     negatives: float = Field(default=1.0, ge=0, le=10)
     noise: float = Field(default=1.0, ge=0, le=10)
-    frame_nm: tuple[Length, Length] = (4.0, 250.0)
+    small: Share = 0.12
+    smallest_nm: Length = 4.0
     pitch_nm: tuple[Length, Length] = (0.02, 0.6)
     flat: Share = 0.3
     most_molecules: int = Field(default=100, ge=1, le=2000)
@@ -98,7 +105,7 @@ class DrawnRecipe(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        for name in ("contrast", "width_nm", "frame_nm", "pitch_nm"):
+        for name in ("contrast", "width_nm", "pitch_nm"):
             low, high = getattr(self, name)
             if low > high or (name == "contrast" and low == high):
                 raise ValueError(f"{name} {low:g} to {high:g} does not rise")
@@ -116,7 +123,9 @@ class DrawnRecipe(BaseModel):
             "dark": 0.03,
             "negatives": 0.4,
             "flat": 0.1,
-            "frame_nm": (20.0, 80.0),
+            "noise": 0.6,
+            "small": 0.03,
+            "smallest_nm": 12.0,
             "pitch_nm": (0.06, 0.25),
         }
         return cls.model_validate(chosen | more)
@@ -172,12 +181,15 @@ def draw_picture(seed: tuple[int, ...], recipe: DrawnRecipe) -> LabelledPicture:
     whole = shown.tiles[0] if len(shown.tiles) else np.zeros((letterbox.rows, letterbox.columns), dtype=np.float32)
     scanned = np.isfinite(shown.levelled)
     corner = (_corner(rng, letterbox.rows, recipe.rows), _corner(rng, letterbox.columns, recipe.columns))
+    span = 1.0
     if rng.random() < recipe.flat:
-        whole = _flattened(rng, whole, scanned)
+        whole, span = _flattened(rng, whole, scanned)
     image = _window(whole, corner, (recipe.rows, recipe.columns))
     label = None if recipe.labels == "family" else recipe.label
-    last = _scanned_rows(scanned, letterbox)
-    molecules = (_labelled(one, letterbox, corner, recipe, last, label) for one in scan.molecules)
+    limits = quantile_limits(shown.levelled, recipe.contrast)
+    faint_nm = FAINT / span * (limits[1] - limits[0]) * 1e9 if limits else 0.0
+    view = _View(letterbox, corner, _scanned_rows(scanned, letterbox), faint_nm)
+    molecules = (_labelled(one, view, recipe, label) for one in scan.molecules)
     name = "drawn-" + "-".join(map(str, seed))
     return LabelledPicture(name, image, tuple(one for one in molecules if one is not None), recipe.nm_per_px)
 
@@ -185,13 +197,15 @@ def draw_picture(seed: tuple[int, ...], recipe: DrawnRecipe) -> LabelledPicture:
 def draw_frame(seed: tuple[int, ...], rng: np.random.Generator, recipe: DrawnRecipe) -> tuple[Frame, VariedScan]:
     """Draw a frame of random size and pitch, as a reader would give it, and what is true about it."""
     scene = draw_scene(rng, recipe.variety())
-    size = tuple(side * recipe.nm_per_px * EDGE_MARGIN for side in (recipe.columns, recipe.rows))
-    side = math.exp(rng.uniform(*np.log(recipe.frame_nm)))
-    width, height = min(side, size[0]), min(side * float(rng.choice([1, 1, 1, 0.5, 0.75])), size[1])
+    size = (recipe.columns * recipe.nm_per_px * EDGE_MARGIN, recipe.rows * recipe.nm_per_px * EDGE_MARGIN)
+    width, height = size
+    if rng.random() < recipe.small:
+        width = math.exp(rng.uniform(math.log(min(recipe.smallest_nm, size[0])), math.log(size[0])))
+        height = min(width * float(rng.choice([1, 1, 1, 0.5, 0.75])), size[1])
     if scene.close_packed or scene.layout == "crowded":
         # A layer of small molecules is shown in a small frame more often than as an island in a large one.
         cell = 0.5 * scene.narrowest_nm**2
-        if width * height / cell > recipe.most_molecules and rng.random() < 0.7:
+        if width * height / cell > recipe.most_molecules and rng.random() < 0.6:
             shrink = math.sqrt(recipe.most_molecules * cell / (width * height))
             width, height = max(width * shrink, 2 * scene.widest_nm), max(height * shrink, 2 * scene.widest_nm)
     pitch = min(math.exp(rng.uniform(*np.log(recipe.pitch_nm))), scene.narrowest_nm / 3)
@@ -225,15 +239,15 @@ def _corner(rng: np.random.Generator, size: int, wanted: int) -> int:
 
 def _flattened(
     rng: np.random.Generator, picture: NDArray[np.float32], scanned: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Let the picture use a part of the grey scale; what was not scanned stays 0."""
+) -> tuple[NDArray[np.float32], float]:
+    """Let the picture use a part of the grey scale, and say which part; what was not scanned stays 0."""
     low = rng.uniform(0, 0.6)
     high = rng.uniform(low + 0.25, 1)
     flat = np.float32(low) + picture * np.float32(high - low)
     if scanned.all():
-        return flat
+        return flat, high - low
     mask = cv2.resize(scanned.astype(np.uint8), picture.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    return np.where(mask > 0, flat, np.float32(0))
+    return np.where(mask > 0, flat, np.float32(0)), high - low
 
 
 def _window(picture: NDArray[np.float32], corner: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -256,28 +270,36 @@ def _scanned_rows(scanned: NDArray[np.bool_], letterbox: Letterbox) -> tuple[flo
     return float(rows[0]) * letterbox.scale_y, float(rows[-1] + 1) * letterbox.scale_y
 
 
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the window shows of the frame: its corner and the rows scanned, in px, and the height too low to see."""
+
+    letterbox: Letterbox
+    corner: tuple[int, int]
+    scanned_rows: tuple[float, float]
+    faint_nm: float
+
+
 def _labelled(
-    molecule: OutlinedMolecule,
-    letterbox: Letterbox,
-    corner: tuple[int, int],
-    recipe: DrawnRecipe,
-    scanned_rows: tuple[float, float],
-    label: str | None,
+    molecule: OutlinedMolecule, view: _View, recipe: DrawnRecipe, label: str | None
 ) -> LabelledMolecule | None:
     """Bring the outline of a molecule into the window, cut at its sides; None where none of it is seen."""
+    letterbox, (top, left) = view.letterbox, view.corner
     ring = molecule.outline_px * (letterbox.scale_x, letterbox.scale_y)
-    low = np.array([max(0, corner[1]), max(scanned_rows[0], corner[0])])
-    high = np.array([min(letterbox.columns, corner[1] + recipe.columns), min(scanned_rows[1], corner[0] + recipe.rows)])
-    if (ring.min(axis=0) >= low).all() and (ring.max(axis=0) <= high).all():
-        visible, cut = 1.0, ring
-    else:
-        cut = clip_ring(ring, low, high)
-        seen = ring_area(cut)
+    low = np.array([max(0, left), max(view.scanned_rows[0], top)])
+    high = np.array([min(letterbox.columns, left + recipe.columns), min(view.scanned_rows[1], top + recipe.rows)])
+    if (ring.max(axis=0) <= low).any() or (ring.min(axis=0) >= high).any():
+        return None
+    visible = 1.0
+    if (ring.min(axis=0) < low).any() or (ring.max(axis=0) > high).any():
+        whole = ring_area(ring)
+        ring = clip_ring(ring, low, high)
+        seen = ring_area(ring)
         if seen < LEAST_AREA_PX:
             return None
-        visible = seen / ring_area(ring)
-    ignore = molecule.ignore or visible < recipe.least_visible
-    return LabelledMolecule(label or molecule.label, (cut - (corner[1], corner[0]),), ignore)
+        visible = seen / whole
+    ignore = molecule.ignore or visible < recipe.least_visible or molecule.height_nm < view.faint_nm
+    return LabelledMolecule(label or molecule.label, (ring - (left, top),), ignore)
 
 
 def clip_ring(ring: Ring, low: NDArray[np.float64], high: NDArray[np.float64]) -> Ring:

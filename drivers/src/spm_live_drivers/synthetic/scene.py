@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from spm_live_drivers.synthetic.sample import Tip
+from spm_live_drivers.synthetic.sample import STEP_NM, Tip
 from spm_live_drivers.synthetic.shapes import FAMILIES, Shape, draw_shape
 
 LAYOUTS = ("monolayer", "islands", "crowded", "clusters", "chains", "sparse", "empty")
 """How molecules may lie: see :mod:`spm_live_drivers.synthetic.arrange`."""
+
+LEAST_OVER_STEP = 0.3
+"""Molecules are at least this part of a step high, or the grey scale of a frame with steps would not show them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +146,8 @@ class Scene:
     layout : str
         One of :data:`LAYOUTS`.
     coverage : float
-        Part of the surface to be covered by loose molecules, or by the layer where there is one, 0 to 1.
+        Part of the surface that loose molecules are to cover. In a layer, the area of the molecules of a unit cell over
+        that of the cell: above about 0.9 some find no room, and leave holes.
     gap : float
         Room around molecules that touch, as a part of their size.
     blend : float
@@ -195,17 +199,21 @@ def draw_scene(rng: np.random.Generator, variety: Variety = Variety()) -> Scene:
         extent = float(np.clip(width * part, *variety.width_nm))
         kinds.append(Kind(draw_shape(rng, _one_of(rng, variety.families)), extent, height * rng.uniform(0.65, 1.0)))
     shares = rng.dirichlet(np.full(count, 4.0))
+    background = _background(rng, layout, height, variety.negatives)
+    # Beside many steps nothing low can be seen.
+    lift = max(1.0, LEAST_OVER_STEP * STEP_NM * math.sqrt(background.steps + background.pits) / height)
+    kinds = [replace(one, height_nm=one.height_nm * lift) for one in kinds]
     inverted = bool(rng.random() < variety.dark)
     return Scene(
         kinds=tuple(kinds),
         shares=tuple(float(share) for share in shares / shares.sum()),
         layout=layout,
-        coverage=float(rng.uniform(0.5, 1.0) if layout in ("monolayer", "islands") else rng.uniform(0.02, 0.22)),
+        coverage=float(rng.uniform(0.75, 1.3) if layout in ("monolayer", "islands") else rng.uniform(0.02, 0.22)),
         gap=float(rng.uniform(-0.04, 0.12)),
         blend=float(rng.uniform(0.0, 0.85)),
-        background=_background(rng, layout, height, variety.negatives),
-        tip=_tip(rng, height, min(one.width_nm for one in kinds), variety.noise),
-        look=_look(rng, height, inverted, variety.noise),
+        background=background,
+        tip=_tip(rng, height * lift, min(one.width_nm for one in kinds), variety.noise),
+        look=_look(rng, height * lift, inverted, variety.noise),
         scanned=float(rng.uniform(0.15, 0.95)) if rng.random() < 0.07 else 1.0,
     )
 
@@ -245,7 +253,9 @@ def _tip(rng: np.random.Generator, height: float, width: float, noise: float) ->
     angle, reach = rng.uniform(0, 2 * np.pi), width * rng.uniform(0.25, 1.0)
 
     def level(low: float, high: float) -> float:
-        return float(height * noise * np.exp(rng.uniform(math.log(low), math.log(high))))
+        # Most published pictures are calm.
+        least, most = math.log(low), math.log(high)
+        return float(height * noise * np.exp(rng.triangular(least, least + 0.35 * (most - least), most)))
 
     return Tip(
         blur_nm=float(width * np.exp(rng.uniform(math.log(0.02), math.log(0.16)))),
@@ -256,8 +266,8 @@ def _tip(rng: np.random.Generator, height: float, width: float, noise: float) ->
         white_nm=level(0.002, 0.12),
         pink_nm=level(0.004, 0.15),
         line_nm=level(0.003, 0.2),
-        scars=float(rng.exponential(2.0 * noise)),
-        dropouts=float(rng.exponential(0.25 * noise)),
+        scars=float(rng.exponential(0.8 * noise)),
+        dropouts=float(rng.exponential(0.1 * noise)),
         jump=0.1 * min(noise, 1),
     )
 

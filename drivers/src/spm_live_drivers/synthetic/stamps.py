@@ -130,16 +130,16 @@ def _outline(heights: NDArray[np.float32]) -> NDArray[np.float64]:
     fine = cv2.resize(heights, (FINE, FINE), interpolation=cv2.INTER_LINEAR)
     inside = (fine > level).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    reach = 5
+    reach = 4
     while len(contours) > 1:
         # Lobes that stand apart: one molecule all the same, and people draw one line around it.
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
-        closed = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, kernel)
+        grown = (cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3) <= reach).astype(np.uint8)
+        closed = (cv2.distanceTransform(grown, cv2.DIST_L2, 3) > reach).astype(np.uint8) | inside
         contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        if reach > FINE // 3:
+        if reach > FINE // 5:
             contours = (max(contours, key=cv2.contourArea),)
-        reach = 2 * reach + 1
-    smooth = cv2.approxPolyDP(contours[0], 0.7, True)
+        reach *= 2
+    smooth = cv2.approxPolyDP(contours[0], 0.8, True)
     corners = smooth if len(smooth) >= 3 else cv2.convexHull(contours[0])
     # A contour runs through the centres of the outermost pixels, half a pixel within the true line.
     points = corners[:, 0, :].astype(np.float64) + 0.5

@@ -36,12 +36,15 @@ class OutlinedMolecule:
         Family of its shape (:data:`spm_live_drivers.synthetic.shapes.FAMILIES`); ``"dirt"`` for a lump.
     outline_px : (K, 2) float64 array
         x and y of its outline in pixels, where pixel d covers d to d + 1; may lie partly or wholly outside the frame.
+    height_nm : float
+        Of its top over the surface.
     ignore : bool
         True for a lump: whether it is a molecule cannot be said.
     """
 
     label: str
     outline_px: NDArray[np.float64]
+    height_nm: float
     ignore: bool = False
 
 
@@ -130,8 +133,8 @@ def draw_varied_scan(
     if missing:
         heights[slice(0, missing) if direction is ScanDirection.UP else slice(rows - missing, rows)] = np.nan
     molecules = (
-        *(_outlined(stamps, crowd, index, grid, False) for index in range(len(crowd))),
-        *(_outlined(dirt, lumps, index, grid, True) for index in range(len(lumps))),
+        *_outlined(stamps, crowd, tops, grid, False),
+        *_outlined(dirt, lumps, lump_tops, grid, True),
     )
     return VariedScan(heights, geometry, direction, molecules, scene)
 
@@ -228,9 +231,13 @@ def _show(rng: np.random.Generator, surface: Plane, look: Look, width_nm: float,
     return np.asarray(shown, dtype=np.float32)
 
 
-def _outlined(stamps: Sequence[Stamp], crowd: Crowd, index: int, grid: Grid, dirt: bool) -> OutlinedMolecule:
-    ring = outline_nm(stamps, crowd, index)
-    pixels = np.column_stack(
-        [(ring[:, 0] + grid.half_nm[0]) / grid.pitch_nm[0], (grid.half_nm[1] - ring[:, 1]) / grid.pitch_nm[1]]
-    )
-    return OutlinedMolecule("dirt" if dirt else stamps[int(crowd.species[index])].family, pixels, dirt)
+def _outlined(
+    stamps: Sequence[Stamp], crowd: Crowd, tops_nm: NDArray[np.float64], grid: Grid, dirt: bool
+) -> list[OutlinedMolecule]:
+    found = []
+    half, pitch = np.array(grid.half_nm), np.array(grid.pitch_nm)
+    for index, top in enumerate(tops_nm.tolist()):
+        pixels = (outline_nm(stamps, crowd, index) * (1, -1) + half) / pitch
+        label = "dirt" if dirt else stamps[int(crowd.species[index])].family
+        found.append(OutlinedMolecule(label, pixels, top, dirt))
+    return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from spm_live.batch.plan import FileTask
 from spm_live.errors import FrameError
 from spm_live_drivers.contract import Reader
-from spm_live_drivers.registry import find_reader, readers
+from spm_live_drivers.registry import find_reader, scan_suffixes
 
 
 def reader_for(task: FileTask) -> Reader | None:
@@ -35,4 +35,4 @@ def reader_for(task: FileTask) -> Reader | None:
 
 @cache
 def _known_suffixes() -> frozenset[str]:
-    return frozenset(suffix for reader in readers() for suffix in reader.suffixes)
+    return scan_suffixes()

@@ -18,7 +18,7 @@ from spm_live.sources import Arrival, Known, Put, Report
 from spm_live.sources.agenda import Agenda
 from spm_live.sources.listing import FoundFile
 from spm_live_drivers.contract import Reader
-from spm_live_drivers.registry import find_reader, readers
+from spm_live_drivers.registry import find_reader, scan_suffixes
 
 GIVE_UP_AFTER = 10
 """A file that waits for another one is given up after this many times ``quiet_s``."""
@@ -60,7 +60,7 @@ class Candidates:
         Finds the reader for a file, as :func:`spm_live_drivers.registry.find_reader`.
     suffixes : tuple of str or None
         Suffixes that promise a scan; a file with another one that no reader knows is left alone in silence. None:
-        those of the installed readers.
+        those of :func:`spm_live_drivers.registry.scan_suffixes`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Candidates:
         self._settings, self._origin = settings, origin
         self._put, self._report, self._known = put, report, known
         self._clock, self._find = clock, find
-        self._suffixes = suffixes if suffixes is not None else tuple(s.lower() for r in readers() for s in r.suffixes)
+        self._suffixes = suffixes if suffixes is not None else tuple(scan_suffixes())
         self._options = settings.read_options()
         self._patience_s = GIVE_UP_AFTER * settings.quiet_s
         self._agenda = Agenda()

@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "spm_live.drivers"
 HEAD_BYTES = 4096
 
+AMBIGUOUS_SUFFIXES = frozenset({".dat"})
+"""Of scans (Createc) and of much else (Nanonis spectra): a file called so that no reader knows is no fault."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokenReader:
@@ -54,6 +57,11 @@ def _survey() -> tuple[tuple[Reader, ...], tuple[BrokenReader, ...]]:
             broken.append(BrokenReader(name, "is not a reader: see spm_live_drivers.contract.Reader"))
             logger.warning("the reader %s is not a reader", name)
     return tuple(found), tuple(broken)
+
+
+def scan_suffixes() -> frozenset[str]:
+    """Suffixes that promise a scan, lower case: a file called so that no reader knows is worth a report."""
+    return frozenset(suffix.lower() for reader in readers() for suffix in reader.suffixes) - AMBIGUOUS_SUFFIXES
 
 
 def find_reader(path: Path) -> Reader:

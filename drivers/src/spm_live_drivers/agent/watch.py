@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spm_live_drivers.contract import FileStatus, FrameRef, ReadOptions
 from spm_live_drivers.errors import FrameError, NotReadyError
-from spm_live_drivers.registry import find_reader, readers
+from spm_live_drivers.registry import find_reader, scan_suffixes
 
 logger = logging.getLogger(__name__)
 
@@ -237,4 +237,4 @@ class Watch:
 
 @cache
 def _suffixes() -> frozenset[str]:
-    return frozenset(suffix.lower() for reader in readers() for suffix in reader.suffixes)
+    return scan_suffixes()

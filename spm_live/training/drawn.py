@@ -204,8 +204,8 @@ def draw_frame(seed: tuple[int, ...], rng: np.random.Generator, recipe: DrawnRec
         height = min(width * float(rng.choice([1, 1, 1, 0.5, 0.75])), size[1])
     if scene.close_packed or scene.layout == "crowded":
         # A layer of small molecules is shown in a small frame more often than as an island in a large one.
-        cell = 0.5 * scene.narrowest_nm**2
-        if width * height / cell > recipe.most_molecules and rng.random() < 0.6:
+        cell = 0.55 * sum(share * one.width_nm**2 for share, one in zip(scene.shares, scene.kinds, strict=True))
+        if width * height / cell > recipe.most_molecules and rng.random() < 0.45:
             shrink = math.sqrt(recipe.most_molecules * cell / (width * height))
             width, height = max(width * shrink, 2 * scene.widest_nm), max(height * shrink, 2 * scene.widest_nm)
     pitch = min(math.exp(rng.uniform(*np.log(recipe.pitch_nm))), scene.narrowest_nm / 3)

@@ -156,8 +156,12 @@ def _nearest(rng: np.random.Generator, crowd: Crowd, most: int, half_nm: tuple[f
     """Those around some place, where there are too many: an island."""
     if len(crowd) <= most:
         return crowd
-    middle = rng.uniform(-0.5, 0.5, 2) * half_nm
-    distance = np.hypot(*(crowd.xy_nm - middle).T)
+    middle = rng.uniform(-0.6, 0.6, 2) * half_nm
+    away = turned(crowd.xy_nm - middle, float(rng.uniform(0, math.pi))) * (1.0, rng.uniform(0.4, 1.0))
+    # A shore with corners or bays: the distance is scaled by slow waves around the middle.
+    way = np.arctan2(away[:, 1], away[:, 0])
+    waves = rng.normal(0, 0.12, 4) * np.sin(way[:, None] * np.arange(1, 5) + rng.uniform(0, 2 * math.pi, 4))
+    distance = np.hypot(*away.T) * np.exp(waves.sum(axis=1))
     return crowd.kept(distance <= np.partition(distance, most - 1)[most - 1])
 
 

@@ -15,11 +15,29 @@ from spm_live_drivers.synthetic.stamps import Stamp
 GRID = 48
 """Points along each side of a unit cell while it is filled."""
 
-OVERLAP = 0.03
+OVERLAP = 0.04
 """Part of its area that a molecule may share with others: soft edges give way."""
 
-GROWTH = 1.07
-"""A cell too small for its first molecule is made larger by this, again and again."""
+GROWTH = 1.05
+"""Sides of a cell over those of the one tried before."""
+
+SIZES = 4
+"""Cells of so many sizes are filled; the one that becomes fullest is taken."""
+
+MORE = 2
+"""Once all are placed, so many more of each species are tried, the largest first."""
+
+TURNS = 6
+"""Turns of a molecule that are tried."""
+
+
+def _nearness() -> NDArray[np.float32]:
+    """Transfer function of a Gaussian blur of two points: what is left of a spectrum of what is taken."""
+    rows, columns = np.fft.fftfreq(GRID)[:, None], np.fft.rfftfreq(GRID)[None, :]
+    return np.exp(-2 * (math.pi * 2.0) ** 2 * (rows**2 + columns**2)).astype(np.float32)
+
+
+NEARNESS = _nearness()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,16 +108,57 @@ def pack_cell(rng: np.random.Generator, stamps: Sequence[Stamp], kinds: Sequence
     ratio = 1.0 if rng.random() < 0.4 else float(np.exp(rng.uniform(-0.4, 0.4)))
     long = math.sqrt(area / math.sin(corner) * ratio)
     vectors = np.array([[long, math.cos(corner) * long / ratio], [0.0, math.sin(corner) * long / ratio]])
-    base = rng.uniform(0, 2 * math.pi)
     step = math.radians(float(rng.choice([30.0, 60.0, 90.0, 180.0])))
-    while True:
-        placed = _fill(rng, stamps, kinds, vectors, gap, (base, step))
-        if placed:
-            break
+    first = rng.uniform(0, 2 * math.pi)
+    turns = (first + step * rng.permutation(round(2 * math.pi / step))[:TURNS]).astype(np.float64)
+    best: tuple[float, list[_Place], NDArray[np.float64]] = (0.0, [], vectors)
+    sizes = 0
+    while sizes < SIZES:
+        placed = _fill(rng, stamps, kinds, vectors, gap, turns)
+        sizes += bool(placed)
+        dense = sum(stamps[place.kind].area_nm2 for place in placed) / abs(float(np.linalg.det(vectors)))
+        best = max(best, (dense, placed, vectors), key=lambda one: one[0])
         vectors = vectors * GROWTH
-    species, places, angles, mirrored = zip(*placed, strict=True)
-    xy_nm = np.array(places) @ vectors.T
-    return Cell(vectors, np.array(species), xy_nm, np.array(angles), np.array(mirrored, dtype=np.bool_))
+    _, placed, vectors = best
+    return Cell(
+        vectors,
+        np.array([place.kind for place in placed]),
+        np.array([place.fraction for place in placed]) @ vectors.T,
+        np.array([place.angle for place in placed]),
+        np.array([place.mirrored for place in placed], dtype=np.bool_),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a molecule lies in a cell, in parts of the lattice vectors."""
+
+    kind: int
+    angle: float
+    mirrored: bool
+    fraction: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turns:
+    """A species in all turns that fit into a cell: their masks over it (T, GRID, GRID), and the spectra of these."""
+
+    angles: NDArray[np.float64]
+    mirrored: bool
+    masks: NDArray[np.float32]
+    spectra: NDArray[np.complex64]
+
+    def place(self, taken: NDArray[np.complex64]) -> tuple[int, int, int] | None:
+        """Turn, row and column with the most contact to what is taken, given by its spectrum; None: no room."""
+        if not len(self.angles):
+            return None
+        both = self.spectra * taken
+        overlap = np.fft.irfft2(both, (GRID, GRID))
+        contact = np.fft.irfft2(both * NEARNESS, (GRID, GRID))
+        size = self.masks.sum(axis=(1, 2), keepdims=True)
+        contact = np.where(overlap > OVERLAP * size, -1, contact / size)
+        turn, row, column = np.unravel_index(int(np.argmax(contact)), contact.shape)
+        return (int(turn), int(row), int(column)) if contact[turn, row, column] >= 0 else None
 
 
 def _fill(
@@ -108,46 +167,38 @@ def _fill(
     kinds: Sequence[int],
     vectors: NDArray[np.float64],
     gap: float,
-    turns: tuple[float, float],
-) -> list[tuple[int, tuple[float, float], float, bool]]:
+    turns: NDArray[np.float64],
+) -> list[_Place]:
+    """Place one molecule after another where it touches most; nothing if not even the first has room."""
+    species = {kind: _turns(rng, stamps[kind], vectors, gap, turns) for kind in sorted(set(kinds))}
+    if not len(species[kinds[0]].angles):
+        return []
     taken = np.zeros((GRID, GRID), dtype=np.float32)
-    near = _nearness()
-    placed: list[tuple[int, tuple[float, float], float, bool]] = []
-    for kind in kinds:
-        spectrum = np.fft.rfft2(taken)
-        best: tuple[float, int, float, bool, NDArray[np.float32]] | None = None
-        for _ in range(4 if placed else 2):
-            angle = turns[0] + turns[1] * int(rng.integers(12))
-            mirrored = bool(stamps[kind].chiral and rng.random() < 0.3)
-            mask = _folded(turned(stamps[kind].outline_nm, angle, mirrored, 1 + gap), vectors)
-            size = float(np.minimum(mask, 1).sum())
-            if float(mask.sum()) - size > OVERLAP * size:
-                continue  # it would overlap its own images in the neighbouring cells
-            if not placed:
-                best = (0.0, 0, angle, mirrored, mask)
-                break
-            conjugate = np.conj(np.fft.rfft2(mask))
-            overlap = np.fft.irfft2(conjugate * spectrum, (GRID, GRID))
-            contact = np.fft.irfft2(conjugate * spectrum * near, (GRID, GRID))
-            contact[overlap > OVERLAP * size] = -1
-            place = int(np.argmax(contact))
-            if contact.flat[place] >= 0 and (best is None or contact.flat[place] / size > best[0]):
-                best = (float(contact.flat[place]) / size, place, angle, mirrored, mask)
-        if best is None:
-            if not placed:
-                return []
-            continue
-        _, place, angle, mirrored, mask = best
-        row, column = divmod(place, GRID)
-        taken += np.roll(mask, (row, column), axis=(0, 1))
-        placed.append((kind, (column / GRID, row / GRID), angle, mirrored))
+    placed: list[_Place] = []
+    more = [kind for kind in sorted(species, key=lambda kind: -stamps[kind].area_nm2) for _ in range(MORE)]
+    for kind in [*kinds, *more]:
+        one = species[kind]
+        found = (
+            one.place(np.fft.rfft2(taken).astype(np.complex64))
+            if placed
+            else (int(rng.integers(len(one.angles))), 0, 0)
+        )
+        if found is not None:
+            turn, row, column = found
+            taken += np.roll(one.masks[turn], (row, column), axis=(0, 1))
+            placed.append(_Place(kind, float(one.angles[turn]), one.mirrored, (column / GRID, row / GRID)))
     return placed
 
 
-def _nearness() -> NDArray[np.float64]:
-    """Transfer function of a Gaussian blur of two points: what is left of a spectrum of what is taken."""
-    rows, columns = np.fft.fftfreq(GRID)[:, None], np.fft.rfftfreq(GRID)[None, :]
-    return np.asarray(np.exp(-2 * (math.pi * 2.0) ** 2 * (rows**2 + columns**2)))
+def _turns(
+    rng: np.random.Generator, stamp: Stamp, vectors: NDArray[np.float64], gap: float, turns: NDArray[np.float64]
+) -> _Turns:
+    mirrored = bool(stamp.chiral and rng.random() < 0.3)
+    masks = np.stack([_folded(turned(stamp.outline_nm, float(angle), mirrored, 1 + gap), vectors) for angle in turns])
+    # Some would lie over their own images in the neighbouring cells.
+    once = np.minimum(masks, 1).sum(axis=(1, 2))
+    fits = masks.sum(axis=(1, 2)) - once <= OVERLAP * once
+    return _Turns(turns[fits], mirrored, masks[fits], np.conj(np.fft.rfft2(masks[fits])).astype(np.complex64))
 
 
 def _folded(ring_nm: NDArray[np.float64], vectors: NDArray[np.float64]) -> NDArray[np.float32]:

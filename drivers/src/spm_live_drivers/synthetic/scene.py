@@ -43,7 +43,7 @@ class Variety:
     width_nm: tuple[float, float] = (0.5, 6.0)
     families: dict[str, float] = field(default_factory=lambda: dict.fromkeys(FAMILIES, 1.0) | {"bump": 2.5})
     layouts: dict[str, float] = field(
-        default_factory=lambda: dict(zip(LAYOUTS, (0.2, 0.14, 0.12, 0.14, 0.06, 0.28, 0.06), strict=True))
+        default_factory=lambda: dict(zip(LAYOUTS, (0.18, 0.13, 0.1, 0.17, 0.06, 0.28, 0.08), strict=True))
     )
     species: tuple[float, ...] = (0.6, 0.32, 0.08)
     dark: float = 0.12
@@ -209,7 +209,7 @@ def draw_scene(rng: np.random.Generator, variety: Variety = Variety()) -> Scene:
         shares=tuple(float(share) for share in shares / shares.sum()),
         layout=layout,
         coverage=float(rng.uniform(0.75, 1.3) if layout in ("monolayer", "islands") else rng.uniform(0.02, 0.22)),
-        gap=float(rng.uniform(-0.04, 0.12)),
+        gap=float(rng.uniform(-0.04, 0.05)),
         blend=float(rng.uniform(0.0, 0.85)),
         background=background,
         tip=_tip(rng, height * lift, min(one.width_nm for one in kinds), variety.noise),

@@ -175,19 +175,23 @@ def _finish(draft: _Draft, classes: Classes, name: str) -> LabelledPicture:
 
 def _names(drafts: Sequence[_Draft]) -> list[str]:
     """File names; with as much of their folder as it takes to tell them apart."""
-    places = [(draft.source or draft.claim.label_file.with_name(draft.claim.name)).parts for draft in drafts]
+    folders = [(draft.source or draft.claim.label_file).resolve().parent.parts for draft in drafts]
     plain = [draft.claim.name for draft in drafts]
     names: list[str] = []
-    for index, (name, parts) in enumerate(zip(plain, places, strict=True)):
-        others = [places[other][:-1] for other in range(len(plain)) if other != index and plain[other] == name]
-        depth = next((n for n in range(len(parts)) if all(o[-n:] != parts[:-1][-n:] for o in others) or not others), 0)
-        names.append("/".join([*parts[:-1][len(parts) - 1 - depth :], name]))
+    for name, mine in zip(plain, folders, strict=True):
+        others = [their for other, their in zip(plain, folders, strict=True) if other == name and their != mine]
+        depth = next((n for n in range(len(mine)) if not any(_tail(their, n) == _tail(mine, n) for their in others)), 0)
+        names.append("/".join([*_tail(mine, depth), name]))
     counted: Counter[str] = Counter()
     for index, name in enumerate(names):
         counted[name] += 1
         if counted[name] > 1:
             names[index] = f"{name} ({counted[name]})"
     return names
+
+
+def _tail(parts: tuple[str, ...], length: int) -> tuple[str, ...]:
+    return parts[len(parts) - length :] if length <= len(parts) else parts
 
 
 def _tell_twins(pictures: Sequence[LabelledPicture], log: ProblemLog) -> None:

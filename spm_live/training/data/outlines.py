@@ -96,12 +96,23 @@ def untangled(ring: Ring) -> tuple[Ring, float]:
         How much of the filled area lies in other parts, 0 to 1.
     """
     grid = _Grid([ring])
-    parts = sorted(grid.traced(grid.filled([ring])), key=area_of, reverse=True)
+    filled = grid.filled([ring])
+    parts = sorted(grid.traced(_largest_part(filled)), key=area_of)
     if not parts:
         return np.zeros((0, 2)), 1.0
-    total = float(np.count_nonzero(grid.filled([ring])))
-    outside = float(np.count_nonzero(grid.filled([ring]) & ~grid.filled([parts[0]])))
-    return parts[0], outside / max(total, 1.0)
+    left = np.count_nonzero(filled & grid.filled([parts[-1]]))
+    return parts[-1], 1.0 - float(left / np.count_nonzero(filled))
+
+
+def _largest_part(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest of the parts that hang together by more than a point, as they do where a line crosses itself."""
+    cross = cv2.getStructuringElement(cv2.MORPH_RECT, (3, 3))
+    thin = cv2.erode(mask.astype(np.uint8), cross)
+    count, parts = cv2.connectedComponents(thin, connectivity=4)
+    if count < 2:
+        return mask
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel(), minlength=count)[1:]))
+    return np.asarray(cv2.dilate(largest.astype(np.uint8), cross) > 0) & mask
 
 
 def joined(pieces: Sequence[Piece]) -> tuple[Ring, ...]:

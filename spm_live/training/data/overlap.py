@@ -17,14 +17,17 @@ Box = tuple[int, int, int, int]
 
 PATCH_PX = 40
 """Side of the patches that are looked for; about a molecule."""
-PATCHES_A_SIDE = 5
-COARSE_SIDE = 640
+PATCHES_A_SIDE = 3
+COARSE_SIDE = 512
 """Patches are looked for on copies of about this size; what they find is checked on the pictures themselves."""
 LIKELY = 0.8
 """Correlation of a patch that is worth a closer look: the copies may be sampled at other places."""
-SAME = 0.998
+SAME = 0.9995
 """Correlation of the shared rectangle above which it is one piece of one scan. Two places of the very regular layer of
-``molecules/00.png`` reach 0.993; a copy compressed as JPEG (quality 50) has 0.9997."""
+``molecules/00.png`` reach 0.997 over the size of ten molecules and 0.9992 over that of two; its crop and its tile have
+0.99995, a copy compressed as JPEG (quality 50) 0.9997."""
+COARSELY_SAME = 0.9
+"""The same on the copies."""
 LEAST_SIDE = 8
 LEAST_AREA = 400
 """Smaller rectangles agree by chance."""
@@ -70,26 +73,28 @@ def overlap_of(first: LabelledPicture, second: LabelledPicture) -> Overlap | Non
     """
     if first.nm_per_px and second.nm_per_px and abs(first.nm_per_px / second.nm_per_px - 1) > 0.02:
         return None
-    one, other = _plain(first.image), _plain(second.image)
+    one, other = first.image, second.image
     factor = max(1, round(max(*one.shape, *other.shape) / COARSE_SIDE))
-    proposed = Counter(_shifts(_shrunk(one, factor), _shrunk(other, factor)))
-    for (column, row), count in Counter(_shifts(_shrunk(other, factor), _shrunk(one, factor))).items():
+    small_one, small_other = _shrunk(one, factor), _shrunk(other, factor)
+    proposed = Counter(_shifts(small_one, small_other))
+    for (column, row), count in Counter(_shifts(small_other, small_one)).items():
         proposed[-column, -row] += count
-    best: Overlap | None = None
     for (column, row), _ in proposed.most_common(MOST_CHECKED):
-        for shift in _refined(one, other, (column * factor, row * factor), factor):
-            found = _checked(one, other, shift)
-            if found is not None and (best is None or found.likeness > best.likeness):
-                best = found
-        if best is not None:
-            return best
+        if factor > 1 and _checked(small_one, small_other, (column, row), COARSELY_SAME) is None:
+            continue
+        near = _near((column * factor, row * factor), 0 if factor == 1 else factor)
+        fitting = [found for shift in near if (found := _checked(one, other, shift, SAME)) is not None]
+        if fitting:
+            return max(fitting, key=lambda found: found.likeness)
     return None
 
 
 def _plain(image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The picture with its mean where nothing was scanned."""
     missing = np.isnan(image)
-    return np.where(missing, np.float32(np.nanmean(image)), image) if missing.any() else image
+    if not missing.any():
+        return image
+    return np.where(missing, np.float32(0 if missing.all() else np.nanmean(image)), image)
 
 
 def _shrunk(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
@@ -97,11 +102,12 @@ def _shrunk(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
         return image
     rows, columns = (side // factor * factor for side in image.shape)
     blocks = image[:rows, :columns].reshape(rows // factor, factor, columns // factor, factor)
-    return np.ascontiguousarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+    return np.ascontiguousarray(blocks.mean(axis=(1, 3), dtype=np.float32))  # NaN where any pixel is
 
 
 def _shifts(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
     """Column and row of ``other``'s corner in ``one``, as far as its patches tell."""
+    one, other = _plain(one), _plain(other)
     side = min(PATCH_PX, *(size // 2 for size in other.shape))
     if side < LEAST_SIDE or side > min(one.shape):
         return
@@ -117,30 +123,32 @@ def _shifts(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[tu
                 yield int(x - column), int(y - row)
 
 
-def _refined(
-    one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int], factor: int
-) -> Iterator[tuple[int, int]]:
+def _near(shift: tuple[int, int], reach: int) -> Iterator[tuple[int, int]]:
     """Shifts near to one that was found on smaller copies."""
-    reach = 0 if factor == 1 else factor
     for row in range(shift[1] - reach, shift[1] + reach + 1):
         for column in range(shift[0] - reach, shift[0] + reach + 1):
             yield column, row
 
 
-def _checked(one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int]) -> Overlap | None:
+def _checked(
+    one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int], same: float
+) -> Overlap | None:
     """Compare what two pictures share if the second's corner lies at ``shift`` in the first."""
     column, row = shift
     left, top = max(0, column), max(0, row)
     right, bottom = min(one.shape[1], column + other.shape[1]), min(one.shape[0], row + other.shape[0])
-    width, height = right - left, bottom - top
-    if min(width, height) < LEAST_SIDE or width * height < LEAST_AREA:
+    if min(right - left, bottom - top) < LEAST_SIDE:
         return None
-    here = one[top:bottom, left:right].astype(np.float64).ravel()
-    there = other[top - row : bottom - row, left - column : right - column].astype(np.float64).ravel()
-    here, there = here - here.mean(), there - there.mean()
-    norm = float(np.sqrt(here @ here * (there @ there)))
-    likeness = float(here @ there) / norm if norm else 0.0
-    if likeness < SAME:
+    here = one[top:bottom, left:right]
+    there = other[top - row : bottom - row, left - column : right - column]
+    scanned = np.isfinite(here) & np.isfinite(there)
+    if np.count_nonzero(scanned) < LEAST_AREA:
+        return None
+    x, y = here[scanned].astype(np.float64), there[scanned].astype(np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    norm = float(np.sqrt(x @ x * (y @ y)))
+    likeness = float(x @ y) / norm if norm else 0.0
+    if likeness < same:
         return None
     return Overlap(
         (left, top, right, bottom), (left - column, top - row, right - column, bottom - row), round(likeness, 6)

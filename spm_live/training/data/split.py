@@ -200,8 +200,6 @@ def hold_out(training: Sequence[LabelledPicture], validation: Sequence[LabelledP
     for picture in validation:
         boxes = []
         for seen in training:
-            if picture.name.startswith(f"{seen.name} ["):  # the other part of the same picture
-                continue
             shared = overlap_of(picture, seen)
             if shared is not None:
                 boxes.append(shared.first_box)
@@ -214,8 +212,11 @@ def hold_out(training: Sequence[LabelledPicture], validation: Sequence[LabelledP
 
 def linked(pictures: Sequence[LabelledPicture]) -> list[list[int]]:
     """Groups of pictures that share a place, directly or through others: places in the sequence."""
+    from tqdm import tqdm
+
     group = list(range(len(pictures)))
-    for first, second in combinations(range(len(pictures)), 2):
+    pairs = list(combinations(range(len(pictures)), 2))
+    for first, second in tqdm(pairs, "compare pictures", unit="pair", disable=None, leave=False):
         if group[first] != group[second] and overlap_of(pictures[first], pictures[second]) is not None:
             group = [group[first] if number == group[second] else number for number in group]
     return [[index for index, number in enumerate(group) if number == wanted] for wanted in sorted(set(group))]

@@ -30,6 +30,9 @@ class Value:
         Whether the axes are in ONNX's order for pictures; a tensor of one axis is no picture.
     pads : (int, int, int, int)
         Zeros still to be laid above, left of, below and right of it.
+    block : int
+        If above 1, every point still has to be spread over ``block`` x ``block`` points: its channels lie behind one
+        another, those of the upper left point first.
     flat_of : (int, int, int) or None
         If it is a picture made flat in ONNX's order: channels, rows and columns of that picture.
     """
@@ -38,6 +41,7 @@ class Value:
     shape: tuple[int, ...]
     picture: bool = False
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    block: int = 1
     flat_of: tuple[int, int, int] | None = None
 
 
@@ -128,10 +132,13 @@ class _Walk:
     def _done(self, value: Value) -> Value:
         if value.flat_of is not None:
             raise ValueError("only a Dense layer can read a picture made flat")
-        return self._padded(value)
+        return self._settled(value)
 
-    def _padded(self, value: Value) -> Value:
-        """Lay the zeros around that no convolution took upon itself."""
+    def _settled(self, value: Value) -> Value:
+        """Do what was put off: spread points, and lay the zeros around that no convolution took upon itself."""
+        if value.block > 1:
+            name = self._graph.op("DepthToSpace", value.name, blocksize=value.block, mode="DCR")
+            value = replace(value, name=name, block=1)
         if not any(value.pads):
             return value
         top, left, bottom, right = value.pads
@@ -170,9 +177,16 @@ class _Walk:
             if getattr(layer.activation, "__name__", "") != "linear":
                 raise ValueError(f"layer {layer.name} has an activation before its normalisation")
             kernel, bias = _folded(kernel, bias, readers[0])
+        block = value.block if (*layer.kernel_size, *layer.strides) == (1, 1, 1, 1) and not any(value.pads) else 1
+        if block > 1:
+            # Each point by itself: the points of a square may as well be pictures, and are spread afterwards.
+            channels, rows, columns = value.shape
+            shape = (channels, rows // block, columns // block)
+            value = Value(self._graph.reshape(value.name, -1, *shape), shape, picture=True)
+        elif layer.padding == "same" or value.block > 1:
+            value = self._settled(value)
         pads = value.pads
         if layer.padding == "same":
-            value = self._padded(value)
             pads = _same_pads(value.shape[1:], layer.kernel_size, layer.strides)
         elif layer.padding != "valid":
             raise ValueError(f"layer {layer.name} has the padding {layer.padding}")
@@ -186,14 +200,18 @@ class _Walk:
             strides=list(layer.strides),
             pads=list(pads),
         )
+        channels = kernel.shape[-1]
         rows, columns = _after(value.shape[1:], pads, layer.kernel_size, layer.strides)
-        return self._active(layer, Value(name, (kernel.shape[-1], rows, columns), picture=True))
+        if block > 1:
+            name = self._graph.reshape(name, -1, channels * block * block, rows, columns)
+        shape = (channels, rows * block, columns * block)
+        return self._active(layer, Value(name, shape, picture=True, block=block))
 
     def _add_batchnormalization(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         before, _, _ = read[0]._keras_history
         if type(before).__name__ == "Conv2D" and len(self._readers[id(read[0])]) == 1:
             return values[0]  # the convolution has taken it in
-        value = self._padded(values[0])
+        value = self._settled(values[0])
         _need(layer, axis=(-1, 3))
         scale, shift = _scale_and_shift(layer)
         shape = (-1, 1, 1) if value.picture else (-1,)
@@ -203,13 +221,12 @@ class _Walk:
 
     def _add_relu(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         _need(layer, max_value=None, negative_slope=0, threshold=0)
-        value = self._padded(values[0])
-        return replace(value, name=self._graph.op("Relu", value.name, name=layer.name))
+        return replace(values[0], name=self._graph.op("Relu", values[0].name, name=layer.name))
 
     def _add_add(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        total = self._padded(values[0])
+        total = self._settled(values[0])
         for value in values[1:]:
-            other = self._padded(value)
+            other = self._settled(value)
             if (other.shape, other.picture, other.flat_of) != (total.shape, total.picture, total.flat_of):
                 raise ValueError(f"layer {layer.name} adds tensors of {total.shape} and {other.shape}")
             total = replace(total, name=self._graph.op("Add", total.name, other.name, name=layer.name))
@@ -217,7 +234,7 @@ class _Walk:
 
     def _add_upsampling2d(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         _need(layer, interpolation="nearest", data_format="channels_last")
-        value = self._padded(values[0])
+        value = self._settled(values[0])
         channels, rows, columns = value.shape
         down, right = (int(factor) for factor in layer.size)
         name = self._graph.op(
@@ -234,7 +251,7 @@ class _Walk:
 
     def _add_maxpooling2d(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         _need(layer, data_format="channels_last")
-        value = self._padded(values[0])
+        value = self._settled(values[0])
         size, strides = tuple(layer.pool_size), tuple(layer.strides)
         pads = _same_pads(value.shape[1:], size, strides) if layer.padding == "same" else (0, 0, 0, 0)
         name = self._graph.op(
@@ -252,24 +269,27 @@ class _Walk:
         _need(layer, dilation_rate=(1, 1), data_format="channels_last")
         if tuple(layer.kernel_size) != tuple(layer.strides):
             raise ValueError(f"layer {layer.name}: kernel {layer.kernel_size} and strides {layer.strides} differ")
-        value = self._padded(values[0])
+        # Its squares do not overlap, so that it is a 1 x 1 convolution to the channels of all points of a square.
+        side = int(layer.kernel_size[0])
+        if tuple(layer.kernel_size) != (side, side):
+            raise ValueError(f"layer {layer.name}: kernel {layer.kernel_size} is not square")
+        value = self._settled(values[0])
         kernel = _array(layer.kernel)  # rows, columns, out, in
         bias = _array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[2], np.float32)
         name = self._graph.op(
-            "ConvTranspose",
+            "Conv",
             value.name,
-            self._weight(f"{layer.name}.kernel", kernel.transpose(3, 2, 0, 1)),
-            self._weight(f"{layer.name}.bias", bias),
+            self._weight(f"{layer.name}.kernel", kernel.reshape(-1, kernel.shape[3], 1, 1)),
+            self._weight(f"{layer.name}.bias", np.tile(bias, side * side)),
             name=layer.name,
-            kernel_shape=list(layer.kernel_size),
-            strides=list(layer.strides),
+            kernel_shape=[1, 1],
         )
         _, rows, columns = value.shape
-        shape = (kernel.shape[2], rows * layer.strides[0], columns * layer.strides[1])
-        return self._active(layer, replace(value, name=name, shape=shape))
+        shape = (kernel.shape[2], rows * side, columns * side)
+        return self._active(layer, replace(value, name=name, shape=shape, block=side))
 
     def _add_flatten(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        value = self._padded(values[0])
+        value = self._settled(values[0])
         channels, rows, columns = value.shape if value.picture else (int(np.prod(value.shape)), 1, 1)
         name = self._graph.op("Flatten", value.name, axis=1, name=layer.name)
         return Value(name, (channels * rows * columns,), flat_of=(channels, rows, columns))

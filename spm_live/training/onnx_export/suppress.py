@@ -16,9 +16,6 @@ falling scores that ends in it has links; in 400 random trials with 1000 boxes, 
 they were.
 """
 
-LONGEST_TOP_K = 3839
-"""TensorRT's TopK takes fewer than 3840."""
-
 
 def keep_by_operator(
     graph: Graph,

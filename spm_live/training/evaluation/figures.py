@@ -128,7 +128,9 @@ def _recall_iou(figure: Any, evaluation: Evaluation) -> None:
 def _confusion(figure: Any, evaluation: Evaluation) -> None:
     axes = figure.add_subplot()
     matrix = evaluation.confusion.matrix
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    # Shares of the molecules of a class; below, of all detections.
+    wholes = np.append(matrix[:-1].sum(axis=1), matrix[:, :-1].sum())
+    shares = matrix / np.maximum(wholes, 1)[:, None]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(matrix))
     turn = {"rotation": 45, "ha": "right"} if len(matrix) > 4 else {}
@@ -170,7 +172,8 @@ def _suppression(figure: Any, evaluation: Evaluation) -> None:
         ylabel="false detections / detections",
         title=f"false detections, suppression removes {effect.rivals} rivals",
     )
-    axes.set_ylim(bottom=-0.01)
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.15)
     axes.grid(alpha=0.3)
     axes.legend()
 

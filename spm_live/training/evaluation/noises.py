@@ -1,6 +1,7 @@
 """Disturbances that a model is tried on: few, fixed, and never learnt from here.
 
-Each one works on grey levels, 0 to 1, and leaves every molecule where it is. Pixels that were not scanned stay so.
+Each one works on grey levels, where 0 and 1 are the quantiles 0.005 and 0.995 of the picture, and leaves every molecule
+where it is. Pixels that were not scanned stay so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from spm_live.training.labelled import LabelledPicture
 
 Image = NDArray[np.float32]
+RANGE = (0.005, 0.995)
+"""Quantiles of a picture that disturbances take for 0 and 1: a wild pixel does not set the scale."""
 Disturb = Callable[[LabelledPicture, float, np.random.Generator], LabelledPicture]
 
 
@@ -41,15 +44,17 @@ class Noise:
 
 
 def _on_image(change: Callable[[Image, float, np.random.Generator], NDArray[np.floating]]) -> Disturb:
-    """Lift a change of grey levels to pictures; holes are filled by the median for it and stay holes."""
+    """Lift a change of grey levels to pictures in any unit; holes are filled by the median for it and stay holes."""
 
     def disturb(picture: LabelledPicture, level: float, rng: np.random.Generator) -> LabelledPicture:
         scanned = np.isfinite(picture.image)
         if not scanned.any():
             return picture
-        filled = np.where(scanned, picture.image, np.float32(np.median(picture.image[scanned])))
-        changed = np.where(scanned, change(filled.astype(np.float32), level, rng), np.nan)
-        return replace(picture, image=changed.astype(np.float32))
+        low, middle, high = np.quantile(picture.image[scanned].astype(np.float64), [RANGE[0], 0.5, RANGE[1]])
+        span = (high - low) or 1.0
+        grey = (np.where(scanned, picture.image, middle) - low) / span
+        changed = change(grey.astype(np.float32), level, rng) * span + low
+        return replace(picture, image=np.where(scanned, changed, np.nan).astype(np.float32))
 
     return disturb
 

@@ -31,7 +31,7 @@ def render_report(evaluation: Evaluation, figures: Mapping[str, bytes], overlays
     figures : mapping of str to bytes
         PNG files by the name of the figure.
     overlays : mapping of str to bytes
-        PNG files by the name of the picture.
+        JPEG files by the name of the picture.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def render_report(evaluation: Evaluation, figures: Mapping[str, bytes], overlays
         parts += ["<h2>Robustness</h2>", _figures(figures, ("robustness",)), _robustness_table(evaluation)]
     if overlays:
         parts.append("<h2>Pictures</h2>")
-        parts += [f"<h3>{escape(name)}</h3>{_image(data, name)}" for name, data in overlays.items()]
+        parts += [f"<h3>{escape(name)}</h3>{_image(data, name, 'jpeg')}" for name, data in overlays.items()]
     body = "\n".join(parts)
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
@@ -176,8 +176,8 @@ def _figures(figures: Mapping[str, bytes], names: Iterable[str]) -> str:
     )
 
 
-def _image(data: bytes, name: str) -> str:
-    return f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(data).decode("ascii")}">'
+def _image(data: bytes, name: str, kind: str = "png") -> str:
+    return f'<img alt="{escape(name)}" src="data:image/{kind};base64,{base64.b64encode(data).decode("ascii")}">'
 
 
 def _number(value: float) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,8 @@ from spm_live.training.labelled import LabelledPicture
 
 METRICS_FILE = "metrics.json"
 REPORT_FILE = "report.html"
+Told = Callable[[], object]
+"""Called when one more picture is done."""
 
 
 def evaluate(
@@ -65,26 +68,24 @@ def evaluate(
     FrameError
         If the network fails on a picture.
     """
-    from tqdm import tqdm
-
     _ready(output)
     with opened(model_folder, settings) as model:
         asked = asked_of(pictures, model.manifest.classes, settings.labels)
         _something_left(asked, settings)
         chosen = spread(asked, settings.study_pictures)
         runs = len(settings.resolutions) + (sum(len(noise.levels) for noise in NOISES) if settings.robustness else 0)
-        with tqdm(total=len(asked) + runs * len(chosen), desc="evaluate", unit="picture", disable=not progress) as bar:
+        with _bar(len(asked) + runs * len(chosen), progress) as told:
             results, by_class = [], []
             for picture in asked:
                 across, within = look(model, picture, settings)
                 results.append(across)
                 by_class.append(within)
-                bar.update()
+                told()
             evaluation = measure(model.manifest, settings, results, by_class)
             studied = replace(
                 evaluation,
-                resolution=tuple(_resolutions(model, chosen, evaluation, bar)),
-                robustness=tuple(_noises(model, chosen, evaluation, bar)) if settings.robustness else (),
+                resolution=tuple(_resolutions(model, chosen, evaluation, told)),
+                robustness=tuple(_noises(model, chosen, evaluation, told)) if settings.robustness else (),
             )
     return write(studied, output)
 
@@ -153,9 +154,10 @@ def write(evaluation: Evaluation, output: Path) -> Evaluation:
         (output / "pictures").mkdir(parents=True, exist_ok=True)
         for number, judged in _worst(evaluation):
             name = judged.picture.name
-            overlays[name] = encode(draw_overlay(judged, evaluation.min_score, settings.overlap, settings.least_iou))
+            drawn = draw_overlay(judged, evaluation.min_score, settings.overlap, settings.least_iou)
+            overlays[name] = encode(drawn, ".jpg")
             path = output / "pictures" / f"{number:04d}.png"
-            path.write_bytes(overlays[name])
+            path.write_bytes(encode(drawn))
             files[f"picture {name}"] = path
         files["metrics"], files["report"] = output / METRICS_FILE, output / REPORT_FILE
         files["metrics"].write_text(json_of(evaluation), encoding="utf-8")
@@ -179,11 +181,25 @@ def _worst(evaluation: Evaluation) -> list[tuple[int, Judged]]:
     return ordered[: settings.overlays]
 
 
+@contextmanager
+def _bar(total: int, shown: bool) -> Iterator[Told]:
+    """A progress bar, and how to tell it that another picture is done."""
+    if not shown:
+        yield lambda: None
+        return
+    from tqdm import tqdm
+
+    # A change of speed is no reason for a thread of its own.
+    tqdm.monitor_interval = 0
+    with tqdm(total=total, desc="evaluate", unit="picture", dynamic_ncols=True) as bar:
+        yield bar.update
+
+
 def _resolutions(
-    model: OpenModel, pictures: Sequence[LabelledPicture], evaluation: Evaluation, bar: Any
+    model: OpenModel, pictures: Sequence[LabelledPicture], evaluation: Evaluation, told: Told
 ) -> Iterator[ResolutionPoint]:
     def predict(picture: LabelledPicture, scale: float) -> tuple[Prediction, ...]:
-        bar.update()
+        told()
         return model.predict(picture, scale=scale)
 
     for scale in evaluation.settings.resolutions:
@@ -191,10 +207,10 @@ def _resolutions(
 
 
 def _noises(
-    model: OpenModel, pictures: Sequence[LabelledPicture], evaluation: Evaluation, bar: Any
+    model: OpenModel, pictures: Sequence[LabelledPicture], evaluation: Evaluation, told: Told
 ) -> Iterator[RobustnessPoint]:
     def predict(picture: LabelledPicture) -> tuple[Prediction, ...]:
-        bar.update()
+        told()
         return model.predict(picture)
 
     for noise in NOISES:

@@ -49,7 +49,7 @@ class EvaluationSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     min_score: float | None = Field(default=None, ge=0, le=1)
-    floor_score: float = Field(default=0.01, ge=0, le=1)
+    floor_score: float = Field(default=0.05, ge=0, le=1)
     overlap: Literal["mask", "box"] = "mask"
     least_iou: Share = 0.5
     excluded: Excluded = Excluded()

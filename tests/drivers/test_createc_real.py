@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spm_live_drivers.contract import FileStatus, Frame, ReadOptions, ScanDirection, Trace
 from spm_live_drivers.errors import FrameError
 from spm_live_drivers.formats.createc import CreatecReader
+from spm_live_drivers.formats.nanonis_sxm import NanonisSxmReader
 from spm_live_drivers.registry import find_reader, scan_suffixes
 from spm_live_drivers.testing import check_reader, frame_problems
 
@@ -153,3 +154,12 @@ def test_spectra_of_another_maker_are_no_broken_scans(data_dir: Path) -> None:
         assert not READER.accepts(path, path.read_bytes()[:4096])
         with pytest.raises(FrameError, match="no reader knows"):
             find_reader(path)
+
+
+def test_lines_run_as_in_the_file_that_another_program_made_of_the_same_scan(data_dir: Path) -> None:
+    """Only their order and direction: that version of the program took the heights ten times too small."""
+    made = NanonisSxmReader().read(data_dir / "nanonis" / "converter_9_of_256_rows.sxm").data[:9].astype(np.float64)
+    ours = READER.read(data_dir / "createc" / "A250407.141806.dat").data[:9].astype(np.float64)
+    assert np.corrcoef(ours.ravel(), made.ravel())[0, 1] > 0.95
+    assert np.corrcoef(ours[::-1].ravel(), made.ravel())[0, 1] < 0
+    assert np.corrcoef(ours[:, ::-1].ravel(), made.ravel())[0, 1] < 0

@@ -86,7 +86,8 @@ def arrays_of(variables: Sequence[Any]) -> list[NDArray[Any]]:
     """Copies of variables as arrays."""
     from keras import ops
 
-    return [np.array(ops.convert_to_numpy(one)) for one in variables]
+    # Read first: NumPy warns of what Keras' variables do when they are converted themselves.
+    return [np.array(ops.convert_to_numpy(_value(one))) for one in variables]
 
 
 def _value(variable: Any) -> Any:

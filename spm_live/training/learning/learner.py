@@ -13,8 +13,8 @@ from spm_live.errors import SetupError
 from spm_live.training.learning.average import WeightAverage, arrays_of
 from spm_live.training.learning.settings import TrainingSettings
 
-HEADS = ("fpn_", "rpn", "box_head", "mask_head")
-"""Beginnings of the names of all that is no backbone; as matterport has it, the feature pyramid is a head."""
+PYRAMID = "fpn_"
+"""Beginning of the names of the trunk's layers that are no backbone: as matterport has it, the pyramid is a head."""
 
 
 class Learner:
@@ -113,17 +113,8 @@ def set_trainable(model: Any, which: Literal["heads", "all"]) -> None:
     which : "heads" or "all"
         With ``heads`` the backbone stands still, the statistics of its normalisations included.
     """
-    for layer in _leaves(model):
-        layer.trainable = which == "all" or layer.path.removeprefix(f"{model.name}/").split("/")[-1].startswith(HEADS)
-    for part in ("rpn", "box_head", "mask_head"):
-        for layer in _leaves(getattr(model, part, None)):
-            layer.trainable = True
-
-
-def _leaves(model: Any) -> list[Any]:
-    if model is None:
-        return []
-    return [layer for layer in model._flatten_layers(include_self=False) if not hasattr(layer, "layers")]
+    for layer in model.trunk.layers:
+        layer.trainable = which == "all" or layer.name.startswith(PYRAMID)
 
 
 def _optimizer(model: Any, settings: TrainingSettings) -> Any:

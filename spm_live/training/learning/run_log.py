@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 logger = logging.getLogger(__name__)
 
 Row = dict[str, float]
@@ -112,10 +114,14 @@ class RunLog:
             return
         import tensorflow as tf
 
+        # tf.summary.scalar wants the package tensorboard; what it writes needs TensorFlow alone: a tensor marked for
+        # the plug-in "scalars" (tensorboard.plugins.scalar.metadata).
+        about = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+        about.plugin_data.plugin_name = "scalars"
         with self._board.as_default():
             for name, value in row.items():
                 if name != "step":
-                    tf.summary.scalar(f"{group}/{name}", value, step=int(row["step"]))
+                    tf.summary.write(f"{group}/{name}", np.float32(value), step=int(row["step"]), metadata=about)
         self._board.flush()
 
     @staticmethod

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
 from spm_live.detect.manifest import Manifest, find_model, load_manifest
 from spm_live.detect.protocol import Detector
 from spm_live.errors import SetupError
 from spm_live.settings import ModelSettings
 
 __all__ = ["Detector", "Manifest", "find_model", "load_manifest", "open_detector"]
+
+_log = logging.getLogger(__name__)
 
 
 def open_detector(settings: ModelSettings) -> Detector:
@@ -37,15 +42,29 @@ def open_detector(settings: ModelSettings) -> Detector:
             update={} if settings.levelling is None else {"levelling": settings.levelling}
         ),
     }
+    manifest, weights = manifest.model_copy(update=changes), folder / manifest.weights
+    native = _open_tensorrt(manifest, weights, settings.provider)
+    if native is not None:
+        return native
     try:
         from spm_live.detect.onnx_runtime import OnnxRuntimeDetector
     except ImportError as error:
         raise SetupError(
             f"ONNX Runtime cannot be loaded ({error}); install it with: pip install onnxruntime"
         ) from error
-    return OnnxRuntimeDetector(
-        manifest.model_copy(update=changes),
-        folder / manifest.weights,
-        provider=settings.provider,
-        threads=settings.threads,
-    )
+    return OnnxRuntimeDetector(manifest, weights, provider=settings.provider, threads=settings.threads)
+
+
+def _open_tensorrt(manifest: Manifest, weights: Path, provider: str) -> Detector | None:
+    """TensorRT, where it was asked for, or where it may be chosen and everything for it is there."""
+    from spm_live.detect.tensorrt import TensorRTDetector, is_for_tensorrt, tensorrt_is_usable
+
+    if provider == "tensorrt":
+        return TensorRTDetector(manifest, weights)
+    if provider != "auto" or not is_for_tensorrt(weights) or not tensorrt_is_usable():
+        return None
+    try:
+        return TensorRTDetector(manifest, weights)
+    except SetupError as error:
+        _log.warning("TensorRT cannot be used, so ONNX Runtime is: %s", error)
+        return None

@@ -63,7 +63,7 @@ def ellipses(nm_per_px: float | None, rows: int = 120, columns: int = 160) -> La
 class BrightDetector:
     """Finds what is bright: a detector that truly looks at the pixels it is shown."""
 
-    def __init__(self, nm_per_px: float) -> None:
+    def __init__(self, nm_per_px: float | None) -> None:
         content = json.loads((MODEL / "manifest.json").read_text())
         content["classes"] = ["blob"]
         content["input"] |= {"rows": 256, "columns": 256, "nm_per_px": nm_per_px, "levelling": "none"}
@@ -96,6 +96,18 @@ def test_predictions_come_back_in_pixels_of_the_picture(known: float | None, sca
     assert len(judged.found) == 4
     assert judged.overlaps["box"].max(axis=0).min() > (0.9 if scale == 1 else 0.75)
     assert judged.overlaps["mask"].max(axis=0).min() > (0.9 if scale == 1 else 0.75)
+
+
+def test_a_model_without_a_pitch_is_shown_a_picture_in_its_own_pixels() -> None:
+    frame, _ = frame_of(ellipses(None), None, 0.5)
+    assert frame.data.shape == (60, 80)
+    detector = BrightDetector(None)
+    for known in (None, 0.3):
+        whole, half = (predict(detector, ellipses(known), scale=scale) for scale in (1.0, 0.5))
+        assert len(whole) == len(half) == 4
+        # Edges of what is bright lie on whole pixels of what was shown: on even ones where that was half as fine.
+        assert all(edge == round(edge) for one in whole for edge in one.box_px)
+        assert all(edge / 2 == round(edge / 2) for one in half for edge in one.box_px)
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5, float("nan")])
@@ -166,7 +178,7 @@ def test_a_noise_changes_the_picture_alone_the_more_the_stronger_in_any_unit(noi
         metres = LabelledPicture("m", picture.image * np.float32(1e-9), picture.molecules)
         in_metres = noise.disturb(metres, level, np.random.default_rng(1)).image * 1e9
         np.testing.assert_allclose(in_metres, disturbed.image, atol=2e-4)
-    if noise.name != "contrast":  # of two grey levels alone none is bent
+    if noise.name != "contrast":  # two grey levels alone, 0 and 1, are not bent
         assert 0 < changes[0] < changes[1]
 
 

@@ -55,7 +55,7 @@ def draw_figures(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.resolution:
         drawings["resolution"] = (_resolution, (5.2, 4.2))
     if evaluation.robustness:
-        drawings["robustness"] = (_robustness, (10.4, 5.4))
+        drawings["robustness"] = (_robustness, (12.0, 5.4))
     figures = {}
     for name, (draw, size) in drawings.items():
         figures[name] = make(figsize=size, layout="constrained")
@@ -192,7 +192,7 @@ def _resolution(figure: Any, evaluation: Evaluation) -> None:
 
 def _robustness(figure: Any, evaluation: Evaluation) -> None:
     noises = list(dict.fromkeys((point.noise, point.unit) for point in evaluation.robustness))
-    columns = min(4, len(noises))
+    columns = min(5, len(noises))
     rows = -(-len(noises) // columns)
     calm = evaluation.rates[ALL].recognition_rate
     for number, (noise, unit) in enumerate(noises):

@@ -356,7 +356,7 @@ def test_a_picture_without_a_scanned_pixel_is_an_error(tmp_path: Path) -> None:
 
 def test_a_class_with_one_example_is_told(write: Callable[..., Path]) -> None:
     loaded = load_pictures([write(shape("a", box(10, 10)), shape("b", box(30, 10)), shape("b", box(50, 10)))])
-    assert [text for text in texts(loaded, Severity.WARNING) if "one example" in text][0].startswith("class a has")
+    assert next(text for text in texts(loaded, Severity.WARNING) if "one example" in text).startswith("class a has")
 
 
 def test_the_rule_for_labels_is_applied(write: Callable[..., Path]) -> None:

@@ -53,11 +53,11 @@ def read_coco(path: Path, content: Mapping[str, Any], log: ProblemLog) -> list[C
     boxes_only: list[int] = []
     for index, annotation in enumerate(annotations):
         try:
-            image = images.get(annotation.get("image_id")) if isinstance(annotation, dict) else None
+            image = images.get(_key(annotation, "image_id"))
             if image is None:
                 raise ValueError("belongs to no picture of the file")
             molecule, box_only = _molecule(index, annotation, image, names)
-        except (ValueError, TypeError) as error:  # TypeError: an id that is a list
+        except ValueError as error:
             log.error(str(error), index)
             continue
         found[image["id"]].append(molecule)
@@ -68,6 +68,12 @@ def read_coco(path: Path, content: Mapping[str, Any], log: ProblemLog) -> list[C
             "the box is taken for the outline"
         )
     return [_picture(path, image, tuple(found[key])) for key, image in images.items()]
+
+
+def _key(annotation: object, name: str) -> int | str | None:
+    """A number that points to a picture or a category; None where it is anything else."""
+    key = annotation.get(name) if isinstance(annotation, dict) else None
+    return key if isinstance(key, int | str) else None
 
 
 def _names(content: Mapping[str, Any], log: ProblemLog) -> dict[object, str]:
@@ -109,7 +115,7 @@ def _picture(path: Path, image: Mapping[str, Any], molecules: tuple[ClaimedMolec
 def _molecule(
     index: int, annotation: Mapping[str, Any], image: Mapping[str, Any], names: Mapping[object, str]
 ) -> tuple[ClaimedMolecule, bool]:
-    label = names.get(annotation.get("category_id"), "")
+    label = names.get(_key(annotation, "category_id"), "")
     if not label:
         raise ValueError(f"has the category {annotation.get('category_id')!r:.40}, which the file does not name")
     shape = annotation.get("segmentation")

@@ -18,6 +18,7 @@ from spm_live.training.data.mend import Mended, drop_doubles, ignore_unscanned, 
 from spm_live.training.data.picture_files import NoPictureError, PictureOptions, find_picture
 from spm_live.training.data.problem import Problem, ProblemLog, Severity
 from spm_live.training.labelled import LabelledPicture
+from spm_live_drivers.contract import Trace
 
 DEFAULT_RULE = LabelRule()
 DEFAULT_OPTIONS = PictureOptions()
@@ -108,7 +109,7 @@ class _Draft:
 
 def _open_all(gathered: Gathered, options: PictureOptions) -> list[_Draft]:
     drafts: list[_Draft] = []
-    labelled: dict[Path, Path] = {}
+    labelled: dict[tuple[Path, str | None, Trace], str] = {}
     for claim, log in gathered.claims:
         try:
             grey, repairs, warnings = find_picture(claim, options)
@@ -120,10 +121,11 @@ def _open_all(gathered: Gathered, options: PictureOptions) -> list[_Draft]:
         for text in (*warnings, *grey.warnings):
             log.warning(text)
         if grey.source is not None:
-            other = labelled.setdefault(grey.source.resolve(), claim.label_file)
-            if other != claim.label_file:
-                log.error(f"labels {grey.source}, which {other} labels too; take one of the two away")
+            key = grey.source.resolve(), claim.channel, claim.trace
+            if key in labelled:
+                log.error(f"labels {grey.source}, which {labelled[key]} labels too; take one of the two away")
                 continue
+            labelled[key] = log.file
         nm_per_px = grey.nm_per_px or claim.nm_per_px or options.nm_per_px
         found = (mend(molecule, grey.image.shape, grey.stretch_xy, log) for molecule in claim.molecules)
         molecules = ignore_unscanned([one for one in found if one is not None], grey.image, log)

@@ -20,17 +20,20 @@ PATCH_PX = 40
 PATCHES_A_SIDE = 3
 COARSE_SIDE = 512
 """Patches are looked for on copies of about this size; what they find is checked on the pictures themselves."""
-LIKELY = 0.8
-"""Correlation of a patch that is worth a closer look: the copies may be sampled at other places."""
+LIKELY = 0.95
+LIKELY_COARSE = 0.6
+"""Correlation of a patch that is worth a closer look; on copies, which are sampled at other places, it is lower."""
 SAME = 0.9995
 """Correlation of the shared rectangle above which it is one piece of one scan. Two places of the very regular layer of
 ``molecules/00.png`` reach 0.997 over the size of ten molecules and 0.9992 over that of two; its crop and its tile have
 0.99995, a copy compressed as JPEG (quality 50) 0.9997."""
-COARSELY_SAME = 0.9
-"""The same on the copies."""
 LEAST_SIDE = 8
 LEAST_AREA = 400
 """Smaller rectangles agree by chance."""
+LEAST_CONTRAST = 1e-3
+"""Standard deviation of a patch, in units of the whole contrast, below which there is nothing to be recognised."""
+CLOSER_PX = 128
+"""Side of the patch that settles the shift to the pixel after a search on copies."""
 MOST_CHECKED = 12
 
 
@@ -76,16 +79,15 @@ def overlap_of(first: LabelledPicture, second: LabelledPicture) -> Overlap | Non
     one, other = first.image, second.image
     factor = max(1, round(max(*one.shape, *other.shape) / COARSE_SIDE))
     small_one, small_other = _shrunk(one, factor), _shrunk(other, factor)
-    proposed = Counter(_shifts(small_one, small_other))
-    for (column, row), count in Counter(_shifts(small_other, small_one)).items():
+    likely = LIKELY if factor == 1 else LIKELY_COARSE
+    proposed = Counter(_shifts(small_one, small_other, likely))
+    for (column, row), count in Counter(_shifts(small_other, small_one, likely)).items():
         proposed[-column, -row] += count
     for (column, row), _ in proposed.most_common(MOST_CHECKED):
-        if factor > 1 and _checked(small_one, small_other, (column, row), COARSELY_SAME) is None:
-            continue
-        near = _near((column * factor, row * factor), 0 if factor == 1 else factor)
-        fitting = [found for shift in near if (found := _checked(one, other, shift, SAME)) is not None]
-        if fitting:
-            return max(fitting, key=lambda found: found.likeness)
+        shift = _refined(one, other, (column * factor, row * factor), factor) if factor > 1 else (column, row)
+        found = _checked(one, other, shift) if shift is not None else None
+        if found is not None:
+            return found
     return None
 
 
@@ -105,7 +107,7 @@ def _shrunk(image: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(blocks.mean(axis=(1, 3), dtype=np.float32))  # NaN where any pixel is
 
 
-def _shifts(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
+def _shifts(one: NDArray[np.float32], other: NDArray[np.float32], likely: float) -> Iterator[tuple[int, int]]:
     """Column and row of ``other``'s corner in ``one``, as far as its patches tell."""
     one, other = _plain(one), _plain(other)
     side = min(PATCH_PX, *(size // 2 for size in other.shape))
@@ -115,24 +117,36 @@ def _shifts(one: NDArray[np.float32], other: NDArray[np.float32]) -> Iterator[tu
     for row in rows:
         for column in columns:
             patch = np.ascontiguousarray(other[row : row + side, column : column + side])
-            if float(patch.std()) < 1e-3:  # nothing to be recognised by
+            if float(patch.std()) < LEAST_CONTRAST:  # nothing to be recognised by
                 continue
             likeness = cv2.matchTemplate(one, patch, cv2.TM_CCOEFF_NORMED)
             _, highest, _, (x, y) = cv2.minMaxLoc(likeness)
-            if highest >= LIKELY:
+            if highest >= likely:
                 yield int(x - column), int(y - row)
 
 
-def _near(shift: tuple[int, int], reach: int) -> Iterator[tuple[int, int]]:
-    """Shifts near to one that was found on smaller copies."""
-    for row in range(shift[1] - reach, shift[1] + reach + 1):
-        for column in range(shift[0] - reach, shift[0] + reach + 1):
-            yield column, row
+def _refined(
+    one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int], reach: int
+) -> tuple[int, int] | None:
+    """The shift near to one found on smaller copies at which the middle of what is shared agrees best."""
+    spans = []
+    for offset, here, there in zip(shift, one.shape[::-1], other.shape[::-1], strict=True):
+        first, last = max(0, offset) + reach, min(here, offset + there) - reach
+        if last - first < LEAST_SIDE:
+            return None
+        middle, half = (first + last) // 2, min(CLOSER_PX, last - first) // 2
+        spans.append((middle - half, middle + half))
+    (left, right), (top, bottom) = spans
+    patch = _plain(other[top - shift[1] : bottom - shift[1], left - shift[0] : right - shift[0]])
+    window = _plain(one[top - reach : bottom + reach, left - reach : right + reach])
+    if float(patch.std()) < LEAST_CONTRAST:
+        return None
+    likeness = cv2.matchTemplate(np.ascontiguousarray(window), np.ascontiguousarray(patch), cv2.TM_CCOEFF_NORMED)
+    x, y = cv2.minMaxLoc(likeness)[3]
+    return shift[0] + int(x) - reach, shift[1] + int(y) - reach
 
 
-def _checked(
-    one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int], same: float
-) -> Overlap | None:
+def _checked(one: NDArray[np.float32], other: NDArray[np.float32], shift: tuple[int, int]) -> Overlap | None:
     """Compare what two pictures share if the second's corner lies at ``shift`` in the first."""
     column, row = shift
     left, top = max(0, column), max(0, row)
@@ -148,7 +162,7 @@ def _checked(
     x, y = x - x.mean(), y - y.mean()
     norm = float(np.sqrt(x @ x * (y @ y)))
     likeness = float(x @ y) / norm if norm else 0.0
-    if likeness < same:
+    if likeness < SAME:
         return None
     return Overlap(
         (left, top, right, bottom), (left - column, top - row, right - column, bottom - row), round(likeness, 6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,9 @@ from spm_live.training.data.outlines import area_of, clipped
 from spm_live.training.data.overlap import Box, overlap_of
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture
 
+logger = logging.getLogger(__name__)
+
+PAIRS_TO_TELL = 50
 PICTURES_ENOUGH = 5
 """From so many pictures on, whole ones are set apart; of fewer, a strip of each."""
 LEAST_SIDE = 16
@@ -212,11 +216,11 @@ def hold_out(training: Sequence[LabelledPicture], validation: Sequence[LabelledP
 
 def linked(pictures: Sequence[LabelledPicture]) -> list[list[int]]:
     """Groups of pictures that share a place, directly or through others: places in the sequence."""
-    from tqdm import tqdm
-
     group = list(range(len(pictures)))
     pairs = list(combinations(range(len(pictures)), 2))
-    for first, second in tqdm(pairs, "compare pictures", unit="pair", disable=None, leave=False):
+    if len(pairs) > PAIRS_TO_TELL:
+        logger.info("looking through %d pairs of pictures for places that they share", len(pairs))
+    for first, second in pairs:
         if group[first] != group[second] and overlap_of(pictures[first], pictures[second]) is not None:
             group = [group[first] if number == group[second] else number for number in group]
     return [[index for index, number in enumerate(group) if number == wanted] for wanted in sorted(set(group))]

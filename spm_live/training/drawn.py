@@ -20,6 +20,7 @@ from spm_live.prepare import letterbox_for, prepare, quantile_limits
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture, Ring
 from spm_live_drivers.synthetic.scene import Variety, draw_scene
 from spm_live_drivers.synthetic.shapes import FAMILIES
+from spm_live_drivers.synthetic.stamps import OUTLINE_LEVEL
 from spm_live_drivers.synthetic.varied import OutlinedMolecule, VariedScan, draw_varied_scan
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -29,7 +30,7 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 MOST_FRAME_PX = 360
 """A drawn frame has no longer side than this, in pixels: beyond, drawing costs more than it teaches."""
 
-FAINT = 0.05
+FAINT = 0.07
 """A molecule that is lower than this part of the grey scale is to be ignored: nobody could see it."""
 
 LEAST_AREA_PX = 4.0
@@ -71,6 +72,8 @@ class DrawnRecipe(BaseModel):
         Its least width then, in nm.
     pitch_nm : (float, float)
         Range of the pixel pitch of a frame, in nm; never coarser than a third of the smallest molecule.
+    outline_level : float
+        Where outlines run, as a part of the height of a molecule, 0 to 1: people draw them at half of it or higher.
     flat : float
         Chance that the contrast of the frame is set by something beyond the window, so that its molecules use a part
         of the grey scale only, 0 to 1.
@@ -96,6 +99,7 @@ class DrawnRecipe(BaseModel):
     dark: Share = 0.12
     negatives: float = Field(default=1.0, ge=0, le=10)
     noise: float = Field(default=1.0, ge=0, le=10)
+    outline_level: float = Field(default=OUTLINE_LEVEL, gt=0.1, lt=0.9)
     small: Share = 0.12
     smallest_nm: Length = 4.0
     pitch_nm: tuple[Length, Length] = (0.02, 0.6)
@@ -124,6 +128,7 @@ class DrawnRecipe(BaseModel):
             "negatives": 0.4,
             "flat": 0.1,
             "noise": 0.6,
+            "outline_level": 0.62,
             "small": 0.03,
             "smallest_nm": 12.0,
             "pitch_nm": (0.06, 0.25),
@@ -141,6 +146,7 @@ class DrawnRecipe(BaseModel):
             dark=self.dark,
             negatives=self.negatives,
             noise=self.noise,
+            outline=self.outline_level,
         )
 
     @property

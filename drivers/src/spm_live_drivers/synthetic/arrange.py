@@ -57,6 +57,10 @@ class Floor:
         points = np.empty_like(ring_nm)
         points[:, 0] = (ring_nm[:, 0] + self.half_nm[0]) / self.pitch_nm - 0.5
         points[:, 1] = (self.half_nm[1] - ring_nm[:, 1]) / self.pitch_nm - 0.5
+        # OpenCV fills half a point too far on every side: the outline is made smaller by as much.
+        least, most = points.min(axis=0), points.max(axis=0)
+        middle = (least + most) / 2
+        points = middle + (points - middle) * (1 - 1 / np.maximum(most - least, 2))
         low = np.floor(points.min(axis=0)).astype(int)
         size = np.ceil(points.max(axis=0)).astype(int) + 1 - low
         mask = np.zeros((int(size[1]), int(size[0])), dtype=np.uint8)

@@ -194,7 +194,10 @@ def _turns(
     rng: np.random.Generator, stamp: Stamp, vectors: NDArray[np.float64], gap: float, turns: NDArray[np.float64]
 ) -> _Turns:
     mirrored = bool(stamp.chiral and rng.random() < 0.3)
-    masks = np.stack([_folded(turned(stamp.outline_nm, float(angle), mirrored, 1 + gap), vectors) for angle in turns])
+    # OpenCV fills half a point too far on every side: outlines are made smaller by as much.
+    across = GRID * math.sqrt(stamp.area_nm2 / abs(float(np.linalg.det(vectors))))
+    scale = (1 + gap) * (1 - 1 / max(across, 4))
+    masks = np.stack([_folded(turned(stamp.outline_nm, float(angle), mirrored, scale), vectors) for angle in turns])
     # Some would lie over their own images in the neighbouring cells.
     once = np.minimum(masks, 1).sum(axis=(1, 2))
     fits = masks.sum(axis=(1, 2)) - once <= OVERLAP * once

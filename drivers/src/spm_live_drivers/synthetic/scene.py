@@ -9,6 +9,7 @@ import numpy as np
 
 from spm_live_drivers.synthetic.sample import STEP_NM, Tip
 from spm_live_drivers.synthetic.shapes import FAMILIES, Shape, draw_shape
+from spm_live_drivers.synthetic.stamps import OUTLINE_LEVEL
 
 LAYOUTS = ("monolayer", "islands", "crowded", "clusters", "chains", "sparse", "empty")
 """How molecules may lie: see :mod:`spm_live_drivers.synthetic.arrange`."""
@@ -38,6 +39,8 @@ class Variety:
         How much there is on the surface that is no molecule: 0 none, 1 as usual.
     noise : float
         Scale of all noise and faults; 1 as usual.
+    outline : float
+        Where outlines run, as a part of the height of a molecule, 0 to 1.
     """
 
     width_nm: tuple[float, float] = (0.5, 6.0)
@@ -49,6 +52,7 @@ class Variety:
     dark: float = 0.12
     negatives: float = 1.0
     noise: float = 1.0
+    outline: float = OUTLINE_LEVEL
 
     def __post_init__(self) -> None:
         if not 0 < self.width_nm[0] <= self.width_nm[1]:
@@ -156,6 +160,8 @@ class Scene:
         See there.
     scanned : float
         Part of the lines that the scan got to, above 0 and up to 1.
+    outline : float
+        Where outlines run, as a part of the height of a molecule, 0 to 1.
     """
 
     kinds: tuple[Kind, ...]
@@ -168,6 +174,7 @@ class Scene:
     tip: Tip = field(default_factory=Tip)
     look: Look = field(default_factory=Look)
     scanned: float = 1.0
+    outline: float = OUTLINE_LEVEL
 
     @property
     def widest_nm(self) -> float:
@@ -215,6 +222,7 @@ def draw_scene(rng: np.random.Generator, variety: Variety = Variety()) -> Scene:
         tip=_tip(rng, height * lift, min(one.width_nm for one in kinds), variety.noise),
         look=_look(rng, height * lift, inverted, variety.noise),
         scanned=float(rng.uniform(0.15, 0.95)) if rng.random() < 0.07 else 1.0,
+        outline=variety.outline,
     )
 
 
@@ -262,7 +270,7 @@ def _tip(rng: np.random.Generator, height: float, width: float, noise: float) ->
         double_nm=(float(reach * np.cos(angle)), float(reach * np.sin(angle))),
         double_depth_nm=float(height * rng.uniform(0.5, 0.9)) if double else 0.0,
         tilt=(float(rng.normal(0, 0.01)), float(rng.normal(0, 0.01))),
-        creep_nm=float(rng.normal(0, 0.2)),
+        creep_nm=float(rng.normal(0, 1.2 * height * noise)) if rng.random() < 0.5 else 0.0,
         white_nm=level(0.002, 0.12),
         pink_nm=level(0.004, 0.15),
         line_nm=level(0.003, 0.2),

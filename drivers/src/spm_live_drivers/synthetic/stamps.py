@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from spm_live_drivers.synthetic.shapes import Shape
 
 OUTLINE_LEVEL = 0.48
-"""People draw the outline of a molecule where it has about half of the height that most of its top has; measured on
-the labels of Zhu et al. 2022 it is 0.4 to 0.5."""
+"""An outline runs where the height is this part of that of the top: about half, as for a full width at half maximum.
+People differ: where the labels of Zhu et al. 2022 face a hole of the layer, they run at 0.6 to 0.75."""
 
 TOP_QUANTILE, BODY_LEVEL = 0.85, 0.3
 """The height of the top is this quantile of all that is higher than this part of the highest point: one bright lobe
@@ -65,7 +65,7 @@ class Stamp:
         return float(self.heights.shape[0] * self.pitch_nm / 2)
 
 
-def make_stamp(shape: Shape, width_nm: float, tip_nm: float, pitch_nm: float) -> Stamp:
+def make_stamp(shape: Shape, width_nm: float, tip_nm: float, pitch_nm: float, level: float = OUTLINE_LEVEL) -> Stamp:
     """Draw a shape at a given width as a tip of given bluntness sees it.
 
     Parameters
@@ -78,12 +78,14 @@ def make_stamp(shape: Shape, width_nm: float, tip_nm: float, pitch_nm: float) ->
         Standard deviation of the blur by the tip, in nm.
     pitch_nm : float
         Finest pixel pitch of the frame, in nm.
+    level : float
+        Where the outline runs, as a part of the height of the top, 0 to 1.
 
     Returns
     -------
     Stamp
     """
-    unit = _unit_width(shape)
+    unit = _unit_width(shape, level)
     half_nm = REACH * width_nm + 2.5 * tip_nm
     side = int(np.clip(math.ceil(2 * half_nm / pitch_nm * 1.5), SMALLEST, LARGEST))
     pitch = 2 * half_nm / side
@@ -93,7 +95,7 @@ def make_stamp(shape: Shape, width_nm: float, tip_nm: float, pitch_nm: float) ->
     if tip_nm > 0.3 * pitch:
         heights = np.asarray(cv2.GaussianBlur(heights, (0, 0), tip_nm / pitch), dtype=np.float32)
         heights /= max(float(heights.max()), 1e-6)
-    ring = _outline(heights) * pitch - half_nm
+    ring = _outline(heights, level) * pitch - half_nm
     ring[:, 1] *= -1
     if shape.rim:
         heights = heights - np.float32(shape.rim) * _around(heights, 0.25 * width_nm / pitch)
@@ -104,11 +106,11 @@ def make_stamp(shape: Shape, width_nm: float, tip_nm: float, pitch_nm: float) ->
     return Stamp(shape.family, np.ascontiguousarray(heights), pitch, ring, area, _extent(ring), shape.chiral)
 
 
-def _unit_width(shape: Shape) -> float:
+def _unit_width(shape: Shape, level: float) -> float:
     """Largest extent of the outline in the units of the shape, found on a coarse grid."""
     reach = 3.6
     axis = np.linspace(-reach, reach, 72, dtype=np.float32)
-    return _extent(_outline(shape.heights(axis[None, :], -axis[:, None])) * (2 * reach / 72))
+    return _extent(_outline(shape.heights(axis[None, :], -axis[:, None]), level) * (2 * reach / 72))
 
 
 def _extent(ring: NDArray[np.float64]) -> float:
@@ -123,12 +125,12 @@ def _around(heights: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.asarray(band / max(float(band.max()), 1e-6), dtype=np.float32)
 
 
-def _outline(heights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The outer ring at half of the height: in pixels of the stamp, where pixel d covers d to d + 1."""
+def _outline(heights: NDArray[np.float32], level: float) -> NDArray[np.float64]:
+    """The outer ring at a part of the height: in pixels of the stamp, where pixel d covers d to d + 1."""
     body = heights[heights > BODY_LEVEL * float(heights.max())]
-    level = OUTLINE_LEVEL * float(np.quantile(body, TOP_QUANTILE))
+    edge = level * float(np.quantile(body, TOP_QUANTILE))
     fine = cv2.resize(heights, (FINE, FINE), interpolation=cv2.INTER_LINEAR)
-    inside = (fine > level).astype(np.uint8)
+    inside = (fine > edge).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     reach = 4
     while len(contours) > 1:

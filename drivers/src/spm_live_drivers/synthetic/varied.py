@@ -116,7 +116,7 @@ def draw_varied_scan(
     blur = scene.tip.blur_nm
     surface = draw_background(rng, scene.background, grid, floor, blur)
     pitch = min(grid.pitch_nm)
-    stamps = [make_stamp(kind.shape, kind.width_nm, blur, pitch) for kind in scene.kinds]
+    stamps = [make_stamp(kind.shape, kind.width_nm, blur, pitch, scene.outline) for kind in scene.kinds]
     dirt = _dirt(rng, scene, blur, pitch)
     lumps = _throw(rng, dirt, floor, scene.background.dirt)
     crowd = arrange(rng, scene, stamps, floor, most)

@@ -37,7 +37,18 @@ from spm_live.training.learning.validate import average_precision, summary
 
 def test_all_problems_of_a_settings_file_are_listed_at_once_with_the_nearest_name(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
-    path.write_text('bach = 3\nweight_decay = -1\n[validation]\npatiense = 2\n[[stages]]\nname = "a"\nsteps = 0\nrate = 1')
+    path.write_text(
+        """
+        bach = 3
+        weight_decay = -1
+        [validation]
+        patiense = 2
+        [[stages]]
+        name = "a"
+        steps = 0
+        rate = 1
+        """
+    )
     with pytest.raises(SetupError) as caught:
         load_training_settings(path)
     text = str(caught.value)

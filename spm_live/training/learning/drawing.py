@@ -101,10 +101,21 @@ def drawn_recipe(settings: TrainingSettings) -> DrawnRecipe:
     given |= {"levelling": settings.shown.levelling, "contrast": settings.shown.contrast}
     if settings.shown.nm_per_px is not None:
         given["nm_per_px"] = settings.shown.nm_per_px
+    make = DrawnRecipe.monolayer if settings.drawn_kind == "monolayer" else DrawnRecipe
     try:
-        return DrawnRecipe.model_validate(given | settings.drawn)
+        return make(**(given | settings.drawn))
     except ValueError as error:
         raise SetupError(f"drawn: {error}") from error
+
+
+def drawn_classes(settings: TrainingSettings) -> tuple[str, ...]:
+    """Classes of drawn molecules."""
+    from spm_live_drivers.synthetic.shapes import FAMILIES
+
+    recipe = drawn_recipe(settings)
+    if recipe.labels == "one":
+        return (recipe.label,)
+    return tuple(sorted(recipe.families or FAMILIES))
 
 
 def drawn_pictures(settings: TrainingSettings, count: int) -> tuple[LabelledPicture, ...]:
@@ -114,7 +125,6 @@ def drawn_pictures(settings: TrainingSettings, count: int) -> tuple[LabelledPict
 
 
 def _augmenter(settings: TrainingSettings, pictures: Sequence[LabelledPicture]) -> Any:
-    from spm_live.training.augment import Augmenter
-    from spm_live.training.augment.recipes import recipe_from
+    from spm_live.training.augment import Augmenter, recipe_from
 
     return Augmenter(recipe_from(settings.recipe, settings.recipe_changes), pictures)

@@ -153,8 +153,10 @@ class TrainingSettings(_Section):
         What differs from that recipe.
     drawn_share : float
         Part of the training pictures that are drawn instead of taken from the labelled ones; 1 where there are none.
+    drawn_kind : "usual" or "monolayer"
+        Any scans, or close-packed layers.
     drawn : mapping
-        What differs from the usual recipe for drawing (:class:`spm_live.training.drawn.DrawnRecipe`).
+        What differs from that recipe for drawing (:class:`spm_live.training.drawn.DrawnRecipe`).
     workers : int
         Threads or processes that make training pictures; 0 to make them between the steps.
     worker_kind : "threads" or "processes"
@@ -193,6 +195,7 @@ class TrainingSettings(_Section):
     recipe: str = "standard"
     recipe_changes: dict[str, Any] = Field(default_factory=dict)
     drawn_share: Share = 0.0
+    drawn_kind: Literal["usual", "monolayer"] = "usual"
     drawn: dict[str, Any] = Field(default_factory=dict)
     workers: int = Field(default=1, ge=0, le=256)
     worker_kind: Literal["threads", "processes"] = "threads"

@@ -64,7 +64,7 @@ class BrightDetector:
     """Finds what is bright: a detector that truly looks at the pixels it is shown."""
 
     def __init__(self, nm_per_px: float | None) -> None:
-        content = json.loads((MODEL / "manifest.json").read_text())
+        content = json.loads((MODEL / "manifest.json").read_text(encoding="utf-8"))
         content["classes"] = ["blob"]
         content["input"] |= {"rows": 256, "columns": 256, "nm_per_px": nm_per_px, "levelling": "none"}
         self.manifest = Manifest.model_validate(content)
@@ -206,7 +206,7 @@ def test_an_evaluation_writes_numbers_figures_pictures_and_a_report_that_needs_n
     pytest.importorskip("matplotlib")
     settings = EvaluationSettings(threads=1, resolutions=(1.0, 0.5), robustness=False, excluded=Excluded(border_px=1))
     evaluation = evaluate(MODEL, [drawn(3)], settings, tmp_path / "out")
-    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text(encoding="utf-8"))
     assert numbers["headline"] == headline(evaluation)
     assert numbers["headline"]["mask_ap50"] > 0.7
     assert numbers["resolution"][0]["recognition_rate"] == numbers["rates"]["overall"]["recognition_rate"]
@@ -216,8 +216,8 @@ def test_an_evaluation_writes_numbers_figures_pictures_and_a_report_that_needs_n
     names = ("precision_recall", "recall_iou", "confusion", "counts", "suppression", "resolution")
     for name in names:
         assert (tmp_path / "out" / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert "<svg" in (tmp_path / "out" / "figures" / f"{name}.svg").read_text()
-    report = evaluation.files["report"].read_text()
+        assert "<svg" in (tmp_path / "out" / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+    report = evaluation.files["report"].read_text(encoding="utf-8")
     assert report.count("data:image/png;base64,") == len(names)
     assert report.count("data:image/jpeg;base64,") == 1
     assert "http" not in report
@@ -233,10 +233,10 @@ def test_a_report_is_written_where_nothing_is_found_and_a_class_is_absent(tmp_pa
     flat = LabelledPicture("<flat> & bare", np.zeros((64, 64), np.float32), drawn(3).molecules[:1], 0.1)
     settings = EvaluationSettings(threads=1, resolutions=(0.5,), robustness=False)
     evaluation = evaluate(MODEL, [flat], settings, tmp_path)
-    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    numbers = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert numbers["headline"]["box_ap50"] == numbers["headline"]["recognition_rate"] == 0
     assert numbers["rates"]["overall"]["precision"] is None
-    report = evaluation.files["report"].read_text()
+    report = evaluation.files["report"].read_text(encoding="utf-8")
     assert "&lt;flat&gt; &amp; bare" in report
     assert "<flat>" not in report
 
@@ -262,7 +262,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(SetupError, match="cannot be written"):
         evaluate(MODEL, [ellipses(None)], EvaluationSettings(), tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "mine"
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
 
 
 def test_labels_stand_for_classes_and_a_model_of_one_class_is_asked_for_any() -> None:

@@ -119,7 +119,7 @@ def _recall_iou(figure: Any, evaluation: Evaluation) -> None:
     axes = figure.add_subplot()
     for key, name, colour in _named(evaluation):
         curve = evaluation.recall_iou[key]
-        axes.plot(curve.ious, curve.recall, color=colour, label=f"{name}: AR {curve.average_recall:.3f}")
+        axes.plot(curve.ious, curve.recall, color=colour, label=f"{name}: AR {_three(curve.average_recall)}")
     _unit(axes, f"{evaluation.settings.overlap} IoU", "recall")
     axes.set(title=f"recall at score {evaluation.min_score:.2f}")
     axes.legend(loc="lower left")
@@ -170,7 +170,7 @@ def _suppression(figure: Any, evaluation: Evaluation) -> None:
     axes.set(
         xlabel="score threshold",
         ylabel="false detections / detections",
-        title=f"false detections, suppression removes {effect.rivals} rivals",
+        title=f"false detections; rivals removed across classes: {effect.rivals}",
     )
     axes.set_ylim(bottom=0)
     axes.margins(y=0.15)
@@ -207,6 +207,10 @@ def _robustness(figure: Any, evaluation: Evaluation) -> None:
         axes.set(title=noise)
         if number == 0:
             axes.legend(loc="lower left", fontsize="small")
+
+
+def _three(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float) -> str:

@@ -144,8 +144,8 @@ def flatten_contrast(image: Image, level: float, _rng: np.random.Generator) -> N
 
 
 NOISES: tuple[Noise, ...] = (
-    Noise("white noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(white)),
-    Noise("1/f noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(pink)),
+    Noise("white noise", "standard deviation / range", (0.02, 0.05, 0.1), _on_image(white)),
+    Noise("1/f noise", "standard deviation / range", (0.02, 0.05, 0.1), _on_image(pink)),
     Noise("line noise", "standard deviation / range", (0.05, 0.1, 0.2), _on_image(lines)),
     Noise("scars", "part of the rows", (0.05, 0.1, 0.2), _on_image(scars)),
     Noise("dropout", "part of the pixels", (0.01, 0.03, 0.1), _on_image(dropout)),

@@ -25,6 +25,7 @@ SMALLEST_SIDE = 900
 """Pictures are enlarged by a whole factor until their longer side is about this long, so that lines lie apart."""
 LEGEND_PX = 26
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_SIZE = 0.42
 SUBPIXEL_BITS = 4
 JPEG_QUALITY = 88
 
@@ -142,8 +143,10 @@ def _draw(canvas: NDArray[np.uint8], rings: Sequence[Ring], word: str, factor: i
 def _write(
     canvas: NDArray[np.uint8], text: str, box: tuple[float, float, float, float], word: str, factor: int
 ) -> None:
-    place = (max(0, int(box[0] * factor)), max(10, int(box[1] * factor) - 3))
-    _text(canvas, text, place, (0, 0, 0), 3)
+    length = cv2.getTextSize(text, FONT, TEXT_SIZE, 1)[0][0]
+    place = (max(0, min(int(box[0] * factor), canvas.shape[1] - length)), max(10, int(box[1] * factor) - 3))
+    # Dark behind light, so that it is read on any ground.
+    _text(canvas, text, (place[0] + 1, place[1] + 1), (0, 0, 0), 1)
     _text(canvas, text, place, COLOURS[word], 1)
 
 
@@ -152,7 +155,7 @@ def _text(
 ) -> None:
     # OpenCV draws ASCII alone.
     plain = text.encode("ascii", "replace").decode("ascii")
-    cv2.putText(canvas, plain, place, FONT, 0.42, colour, width, cv2.LINE_AA)
+    cv2.putText(canvas, plain, place, FONT, TEXT_SIZE, colour, width, cv2.LINE_AA)
 
 
 def _legend(width: int, words: Sequence[str], missed: NDArray[np.bool_], true: int) -> NDArray[np.uint8]:
@@ -165,7 +168,7 @@ def _legend(width: int, words: Sequence[str], missed: NDArray[np.bool_], true: i
         "left out": None,
     }
     entries = [(word, word if count is None else f"{word} {count}") for word, count in counts.items()]
-    lengths = [26 + cv2.getTextSize(text, FONT, 0.42, 1)[0][0] for _, text in entries]
+    lengths = [26 + cv2.getTextSize(text, FONT, TEXT_SIZE, 1)[0][0] for _, text in entries]
     rows = [0]
     place = [(0, 0)] * len(entries)
     x = 8

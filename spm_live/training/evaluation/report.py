@@ -16,7 +16,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; margin: .6rem 0; } th, td { padding: .2rem .8rem .2rem 0; text-align: right; }
 th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 1px solid #888; font-weight: 600; }
-.figures { display: flex; flex-wrap: wrap; gap: 1rem; } img { max-width: 100%; height: auto; }
+img { max-width: 100%; height: auto; } .figures { display: flex; flex-wrap: wrap; gap: 1rem; }
+.figures img { flex: 0 1 calc(50% - 1rem); min-width: 18rem; align-self: flex-start; }
 .note { color: #555; max-width: 50rem; } code { background: #f2f2f2; padding: 0 .2rem; }
 """
 
@@ -57,7 +58,7 @@ def render_report(evaluation: Evaluation, figures: Mapping[str, bytes], overlays
     if evaluation.resolution:
         parts += ["<h2>Resolution</h2>", _resolution_table(evaluation), _figures(figures, ("resolution",))]
     if evaluation.robustness:
-        parts += ["<h2>Robustness</h2>", _figures(figures, ("robustness",)), _robustness_table(evaluation)]
+        parts += ["<h2>Robustness</h2>", _image(figures["robustness"], "robustness"), _robustness_table(evaluation)]
     if overlays:
         parts.append("<h2>Pictures</h2>")
         parts += [f"<h3>{escape(name)}</h3>{_image(data, name, 'jpeg')}" for name, data in overlays.items()]
@@ -74,12 +75,12 @@ def _about(evaluation: Evaluation) -> str:
     left_out = sum(len(judged.left_out_true) for judged in results)
     torn = sum(judged.torn for judged in results)
     text = (
-        f"{len(results)} pictures, {asked} molecules asked for, {left_out} left out. "
+        f"Pictures: {len(results)}; molecules asked for: {asked}, left out: {left_out}. "
         f"Score threshold {evaluation.min_score:.3f}; found means {settings.overlap} IoU of at least "
         f"{settings.least_iou:g}. Each molecule is found once."
     )
     if torn:
-        text += f" {torn} pairs of molecule and detection are torn by what is left out: one of them is judged."
+        text += f" Pairs of a molecule and its detection torn by what is left out, so that only one is judged: {torn}."
     sha = evaluation.manifest.sha256
     return f'<p class="note">{escape(text)}<br>Weights <code>{escape(sha[:16])}</code></p>'
 

@@ -113,7 +113,7 @@ def warp_image(image: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int
     (normalised convolution, as in :func:`spm_live.prepare.resample.resample`).
     """
     rows, columns = shape
-    back = np.linalg.inv(matrix[:, :2])
+    back = np.asarray(np.linalg.inv(matrix[:, :2]), dtype=np.float64)
     corners = np.array([[0.0, 0.0], [columns, 0.0], [0.0, rows], [columns, rows]]) - matrix[:, 2]
     from_px = corners @ back.T
     part, origin = _cut(image, from_px)
@@ -137,17 +137,26 @@ def _cut(image: NDArray[np.float32], from_px: NDArray[np.float64]) -> tuple[NDAr
 
 def _resample(part: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
     if not np.isnan(part.sum()):
-        return _smooth_warp(part, matrix, shape)
+        return smooth_warp(part, matrix, shape)
     scanned = np.isfinite(part)
-    values = _smooth_warp(np.where(scanned, part, np.float32(0)), matrix, shape)
-    cover = _smooth_warp(scanned.astype(np.float32), matrix, shape)
+    values = smooth_warp(np.where(scanned, part, np.float32(0)), matrix, shape)
+    cover = smooth_warp(scanned.astype(np.float32), matrix, shape)
     result = np.full(shape, np.nan, dtype=np.float32)
     np.divide(values, cover, out=result, where=cover >= 0.5)
     return result
 
 
-def _smooth_warp(part: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
-    least = float(np.linalg.svd(matrix[:, :2], compute_uv=False)[-1])
+def least_scale(matrix: NDArray[np.float64]) -> float:
+    """Result pixels per picture pixel along the direction that shrinks most: the smaller singular value."""
+    (a, b), (c, d) = matrix[:, :2].tolist()
+    squares, det = a * a + b * b + c * c + d * d, a * d - b * c
+    largest = (squares + max(0.0, squares * squares - 4 * det * det) ** 0.5) / 2
+    return float(abs(det) / largest**0.5)
+
+
+def smooth_warp(part: NDArray[np.float32], matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample an array without holes, (r, c) or (r, c, channels); beyond it its edge goes on."""
+    least = least_scale(matrix)
     if least < 0.95:
         part = cv2.GaussianBlur(  # type: ignore[assignment]
             part, (0, 0), BLUR_PX * (1 / least**2 - 1) ** 0.5, borderType=cv2.BORDER_REPLICATE

@@ -26,7 +26,7 @@ ELASTIC_GRAIN_PX = 40.0
 
 
 def on_grey(change: Change) -> Operation:
-    """Lift a change of grey levels to pictures: holes are filled by the median for it, and stay holes."""
+    """Lift a change of grey levels to pictures: holes are filled by the mean for it, and stay holes."""
 
     def operation(picture: LabelledPicture, rng: np.random.Generator, amount: float) -> LabelledPicture:
         image = picture.image
@@ -34,7 +34,7 @@ def on_grey(change: Change) -> Operation:
         if missing is not None:
             if missing.all():
                 return picture
-            image = np.where(missing, np.float32(np.median(image[~missing])), image)
+            image = np.where(missing, np.float32(image[~missing].mean()), image)
         changed = np.clip(np.asarray(change(image, rng, amount), dtype=np.float32), 0, 1)
         if missing is not None:
             changed[missing] = np.nan
@@ -61,7 +61,7 @@ def superpixels(image: Image, rng: np.random.Generator, amount: float) -> NDArra
     cell_x = np.minimum(np.arange(columns) * wide // columns, wide - 1)
     y, x = np.arange(rows, dtype=np.float32)[:, None] + 0.5, np.arange(columns, dtype=np.float32)[None, :] + 0.5
     best = np.full(image.shape, np.inf, dtype=np.float32)
-    owner = np.zeros(image.shape, dtype=np.int64)
+    owner = np.zeros(image.shape, dtype=np.int32)
     # A step of a tenth of the grey scale counts as much as the distance between two centres.
     weight = np.float32((amount / 0.1) ** 2)
     for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)):
@@ -71,7 +71,7 @@ def superpixels(image: Image, rng: np.random.Generator, amount: float) -> NDArra
         distance = gap_y**2 + gap_x**2 + weight * (image - grey[place]) ** 2
         nearer = distance < best
         np.copyto(best, distance, where=nearer)
-        np.copyto(owner, row[:, None] * wide + column[None, :], where=nearer)
+        np.copyto(owner, (row[:, None] * wide + column[None, :]).astype(np.int32), where=nearer)
     flat = owner.ravel()
     members = np.bincount(flat, minlength=high * wide)
     means = np.bincount(flat, weights=image.ravel(), minlength=high * wide) / np.maximum(members, 1)
@@ -103,7 +103,7 @@ def emboss(image: Image, rng: np.random.Generator, amount: float) -> NDArray[np.
 @on_grey
 def edge_detect(image: Image, _rng: np.random.Generator, amount: float) -> NDArray[np.floating]:
     """Blend with the steepness of the picture; ``amount`` is its weight, 0 to 1."""
-    edges = cv2.magnitude(*_slopes(image))
+    edges = np.hypot(*_slopes(image))
     return _blend(image, edges / max(float(edges.max()), 1e-6), amount)
 
 
@@ -133,7 +133,7 @@ def invert(image: Image, _rng: np.random.Generator, amount: float) -> NDArray[np
 @on_grey
 def add(image: Image, rng: np.random.Generator, amount: float) -> NDArray[np.floating]:
     """Make the picture brighter or, as often, darker by ``amount``."""
-    return image + np.float32(amount if rng.random() < 0.5 else -amount)
+    return np.asarray(image + np.float32(amount if rng.random() < 0.5 else -amount))
 
 
 @on_grey
@@ -168,7 +168,7 @@ def elastic(picture: LabelledPicture, rng: np.random.Generator, amount: float) -
 def contrast(image: Image, _rng: np.random.Generator, amount: float) -> NDArray[np.floating]:
     """Multiply differences to the mean by ``amount``."""
     mean = np.float32(image.mean())
-    return mean + np.float32(amount) * (image - mean)
+    return np.asarray(mean + np.float32(amount) * (image - mean), dtype=np.float32)
 
 
 def _slopes(image: Image) -> tuple[Image, Image]:

@@ -114,7 +114,7 @@ class Augmenter:
         """
         rng = np.random.default_rng(seed)
         names = self._techniques(rng)
-        margin = BEND_PX if any(TECHNIQUES[name].bends for name in names) else 0
+        margin = BEND_PX * sum(TECHNIQUES[name].bends for name in names)
         picture = self._composition(rng, (size[0] + 2 * margin, size[1] + 2 * margin))
         for name in names:
             if margin and not TECHNIQUES[name].bends:
@@ -146,7 +146,7 @@ class Augmenter:
             return self._padded(rng, source, shape, scale)
         rows, columns = source.picture.image.shape
         fits = min(1.0, rows * scale / shape[0]) * min(1.0, columns * scale / shape[1])
-        if kind == "mosaic" or fits < LEAST_REAL:
+        if (kind == "mosaic" and fits < 1) or fits < LEAST_REAL:
             return self._mosaic(rng, source, shape, scale)
         return self._window(rng, source, shape, scale)
 
@@ -228,7 +228,9 @@ class Augmenter:
         room = np.maximum(size / 2 - np.abs(np.linalg.inv(part)) @ [shape[1] / 2, shape[0] / 2], 0)
         centre = size / 2 + rng.uniform(-1, 1, 2) * room
         ground = warp_image(source.background, about(part, tuple(centre), (shape[1] / 2, shape[0] / 2)), shape)
-        return np.nan_to_num(ground, nan=float(np.median(source.background)))
+        if np.isnan(ground.sum()):
+            return np.nan_to_num(ground, nan=float(source.background.mean()))
+        return ground
 
 
 def cropped(picture: LabelledPicture, margin: int, keep_visible: float) -> LabelledPicture:

@@ -105,7 +105,10 @@ def _remap(image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.flo
 
 
 def _fine(molecules: Sequence[LabelledMolecule]) -> list[LabelledMolecule]:
-    return [LabelledMolecule(one.label, tuple(map(densified, one.rings)), one.ignore) for one in molecules]
+    if not molecules:
+        return []
+    rings = iter(densified([ring for one in molecules for ring in one.rings]))
+    return [LabelledMolecule(one.label, tuple(next(rings) for _ in one.rings), one.ignore) for one in molecules]
 
 
 def smooth_field(rng: np.random.Generator, shape: tuple[int, int], amount_px: float, grain_px: float) -> Field:

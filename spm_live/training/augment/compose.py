@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +107,7 @@ def packed(
     reach = int(np.ceil(0.75 * np.hypot(*shape) / (pitch * np.sin(angle)))) + 1
     steps = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), axis=-1).reshape(-1, 2)
     centres = steps @ np.stack([first, second]) + np.array(shape[::-1]) / 2 + rng.uniform(-pitch, pitch, 2)
-    within = ((centres > -side) & (centres < np.array(shape[::-1]) + side)).all(axis=1)
+    within = np.all((centres > -side) & (centres < np.array(shape[::-1]) + side), axis=1)
     if rng.random() < 0.3:
         within &= _half_plane(rng, centres, shape)
     within &= rng.random(len(within)) > rng.uniform(0, 0.15)
@@ -151,9 +152,9 @@ def side_by_side(
     image = np.empty(shape, dtype=np.float32)
     molecules: list[LabelledMolecule] = []
     down = _cuts(rng, shape[0], cell_px)
-    for top, bottom in zip(down[:-1], down[1:], strict=True):
+    for top, bottom in pairwise(down):
         across = _cuts(rng, shape[1], cell_px)
-        for left, right in zip(across[:-1], across[1:], strict=True):
+        for left, right in pairwise(across):
             cell = draw_cell((bottom - top, right - left))
             image[top:bottom, left:right] = cell.image
             molecules.extend(one.moved((left, top)) for one in cell.molecules)

@@ -110,7 +110,8 @@ def _border_pieces(mask: NDArray[np.bool_], side: float, least_px: float) -> lis
         x, y, width, height, area = (int(value) for value in boxes[piece])
         if area >= least_px:
             rings = rings_of(numbers[y : y + height, x : x + width] == piece)
-            found.append(tuple(ring + np.array([x, y], dtype=np.float64) for ring in rings))
+            few = (cv2.approxPolyDP(ring.astype(np.float32), 1.0, True)[:, 0].astype(np.float64) for ring in rings)
+            found.append(tuple(ring + np.array([x, y], dtype=np.float64) for ring in few if len(ring) >= 3))
     return found
 
 

@@ -102,10 +102,10 @@ def double_tip(image: Image, rng: np.random.Generator, amount: float) -> NDArray
     Of two tips the nearer one carries the current: the picture is the higher of two, one shifted in place and lowered
     in height. Outlines stay with the first.
     """
-    turn, lowered = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.5)
+    turn, lowered = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.4)
     shift = np.array([[1, 0, amount * np.cos(turn)], [0, 1, amount * np.sin(turn)]])
     second = cv2.warpAffine(image, shift, image.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.maximum(image, np.asarray(second) - np.float32(lowered))
+    return np.asarray(np.maximum(image, np.asarray(second) - np.float32(lowered)))
 
 
 @on_grey

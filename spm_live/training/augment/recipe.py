@@ -47,7 +47,8 @@ class Shares(_Settings):
     plain : float
         One window of one picture.
     mosaic : float
-        Several windows side by side, each turned by itself, so that small scales fill the picture.
+        Several windows side by side, each turned by itself, so that small scales fill the picture; where the scaled
+        picture is large enough by itself, a plain one.
     sparse : float
         Molecules scattered on background.
     packed : float
@@ -130,9 +131,8 @@ class AugmentRecipe(_Settings):
             if known is None:
                 problems.append(f"techniques.{name}: no such technique; there are {', '.join(TECHNIQUES)}")
             elif chance.low < known.least or chance.high > known.most:
-                problems.append(
-                    f"techniques.{name}: {chance.low} to {chance.high} leaves {known.least} to {known.most} ({known.unit})"
-                )
+                allowed = f"{known.least} to {known.most} ({known.unit})"
+                problems.append(f"techniques.{name}: {chance.low} to {chance.high} leaves {allowed}")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.training.augment.affine import about, warp_image
+from spm_live.training.augment.affine import about, smooth_warp
 from spm_live.training.augment.fragments import covered, side_of
-from spm_live.training.augment.outlines import move_points
+from spm_live.training.augment.outlines import moved_by
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture, coverage_of
 
 FEATHER = 0.03
@@ -28,16 +28,13 @@ class Sprite:
     Parameters
     ----------
     molecule : LabelledMolecule
-        Its outline in pixels of ``values``.
-    values : (rows, columns) float32 array
-        0 to 1.
-    cover : (rows, columns) float32 array
-        0 to 1, soft at the edge; 0 all around.
+        Its outline in pixels of ``layers``.
+    layers : (rows, columns, 2) float32 array
+        Grey levels, 0 to 1; and how much of each counts, 0 to 1, soft at the edge and 0 all around.
     """
 
     molecule: LabelledMolecule
-    values: NDArray[np.float32]
-    cover: NDArray[np.float32]
+    layers: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +43,10 @@ class Stamp:
 
     Parameters
     ----------
-    molecule, values, cover
-        As in :class:`Sprite`.
+    molecule : LabelledMolecule
+        Its outline in pixels of ``values``.
+    values, cover : (rows, columns) float32 array
+        As the layers of :class:`Sprite`.
     solid : (rows, columns) bool array
         Pixels within the outline by at least half.
     area_px : int
@@ -89,7 +88,8 @@ def cut_out(picture: LabelledPicture) -> tuple[Sprite, ...]:
         cover = np.asarray(cv2.GaussianBlur(part, (0, 0), soft), dtype=np.float32)
         if np.isnan(values[part > 0]).any():
             continue
-        sprites.append(Sprite(moved, np.nan_to_num(values, nan=float(np.nanmin(values))), cover))
+        known = np.nan_to_num(values, nan=float(np.nanmin(values)))
+        sprites.append(Sprite(moved, np.ascontiguousarray(np.stack([known, cover], axis=-1))))
     return tuple(sprites)
 
 
@@ -109,15 +109,16 @@ def stamp_of(sprite: Sprite, part: NDArray[np.float64]) -> Stamp:
     part : (2, 2) float64 array
         As :func:`spm_live.training.augment.affine.linear` gives it.
     """
-    rows, columns = sprite.values.shape
+    rows, columns, _ = sprite.layers.shape
     extent = np.abs(part) @ [columns, rows]
     shape = int(np.ceil(extent[1])) + 1, int(np.ceil(extent[0])) + 1
     matrix = about(part, (columns / 2, rows / 2), (shape[1] / 2, shape[0] / 2))
-    ((molecule, _),) = move_points([sprite.molecule], lambda points: points @ part.T + matrix[:, 2])
-    cover = np.nan_to_num(warp_image(sprite.cover, matrix, shape), nan=0.0)
-    values = np.nan_to_num(warp_image(sprite.values, matrix, shape), nan=0.0)
+    molecule = moved_by(sprite.molecule, lambda points: points @ part.T + matrix[:, 2])
+    # Beyond the sprite its edge goes on, where the cover is 0.
+    warped = smooth_warp(sprite.layers, matrix, shape)
+    values, cover = np.ascontiguousarray(warped[..., 0]), np.ascontiguousarray(warped[..., 1])
     solid = cover >= 0.5
-    return Stamp(molecule, values, cover, solid, int(solid.sum()))
+    return Stamp(molecule, values, cover, solid, int(np.count_nonzero(solid)))
 
 
 def background_of(picture: LabelledPicture) -> NDArray[np.float32]:
@@ -143,8 +144,9 @@ def background_of(picture: LabelledPicture) -> NDArray[np.float32]:
         ground = float(np.quantile(image[scanned], 0.1)) if scanned.any() else 0.0
         return np.full(shape, ground, dtype=np.float32)
     known = free.astype(np.float32)
-    filled = _fill(np.where(free, image, np.float32(0)), known)
-    grain = np.where(free, image, filled) - cv2.GaussianBlur(np.where(free, image, filled), (0, 0), 1.0)
+    filled = _fill(np.where(free, image, np.float32(0)).astype(np.float32), known)
+    whole = np.where(free, image, filled)
+    grain = whole - cv2.GaussianBlur(whole, (0, 0), 1.0)
     spread = 1.4826 * float(np.median(np.abs(grain[free]))) * 1.35  # a blur of one pixel leaves 3/4 of white noise
     rng = np.random.default_rng(0)  # the same background for the same picture
     noisy = filled + np.float32(spread) * rng.standard_normal(shape, dtype=np.float32)
@@ -163,8 +165,8 @@ def _fill(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[n
     small_values = np.asarray(cv2.pyrDown(values), dtype=np.float32)
     small_weight = np.asarray(cv2.pyrDown(weight), dtype=np.float32)
     # Weights that are let grow to one make means of few pixels count as much as those of many.
-    grown = np.minimum(1, small_weight * 4)
-    factor = grown / np.maximum(small_weight, 1e-6)
-    coarse = _fill(small_values * factor, grown)
+    grown = np.minimum(small_weight * 4, np.float32(1))
+    known: NDArray[np.float32] = (small_values * (grown / np.maximum(small_weight, 1e-6))).astype(np.float32)
+    coarse = _fill(known, grown.astype(np.float32))
     smooth = np.asarray(cv2.resize(coarse, values.shape[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
     return values + (1 - weight) * smooth

@@ -1,4 +1,4 @@
-"""The list of techniques: what each is called, what its number means, and how strong and how frequent it is as a rule."""
+"""The list of techniques: what each is called, what its number means, how strong and how frequent it is as a rule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spm_live.training.augment import appearance, microscope
 from spm_live.training.augment.appearance import Operation
 
 BEND_PX = 16
-"""Bends move nothing further than this: so much is drawn around a window before it is bent, and cut off after."""
+"""A bend moves nothing further than this: so much is drawn around a window for each one, and cut off afterwards."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from spm_live.training.labelled import LabelledMolecule, LabelledPicture, Ring
 from spm_live_drivers.synthetic.scene import Variety, draw_scene
 from spm_live_drivers.synthetic.shapes import FAMILIES
 from spm_live_drivers.synthetic.stamps import OUTLINE_LEVEL
-from spm_live_drivers.synthetic.varied import OutlinedMolecule, VariedScan, draw_varied_scan
+from spm_live_drivers.synthetic.varied import VariedScan, draw_varied_scan
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Length = Annotated[float, Field(gt=0, le=1e4)]
@@ -191,13 +191,11 @@ def draw_picture(seed: tuple[int, ...], recipe: DrawnRecipe) -> LabelledPicture:
     if rng.random() < recipe.flat:
         whole, span = _flattened(rng, whole, scanned)
     image = _window(whole, corner, (recipe.rows, recipe.columns))
-    label = None if recipe.labels == "family" else recipe.label
     limits = quantile_limits(shown.levelled, recipe.contrast)
     faint_nm = FAINT / span * (limits[1] - limits[0]) * 1e9 if limits else 0.0
     view = _View(letterbox, corner, _scanned_rows(scanned, letterbox), faint_nm)
-    molecules = (_labelled(one, view, recipe, label) for one in scan.molecules)
     name = "drawn-" + "-".join(map(str, seed))
-    return LabelledPicture(name, image, tuple(one for one in molecules if one is not None), recipe.nm_per_px)
+    return LabelledPicture(name, image, _labelled(scan, view, recipe), recipe.nm_per_px)
 
 
 def draw_frame(seed: tuple[int, ...], rng: np.random.Generator, recipe: DrawnRecipe) -> tuple[Frame, VariedScan]:
@@ -286,26 +284,34 @@ class _View:
     faint_nm: float
 
 
-def _labelled(
-    molecule: OutlinedMolecule, view: _View, recipe: DrawnRecipe, label: str | None
-) -> LabelledMolecule | None:
-    """Bring the outline of a molecule into the window, cut at its sides; None where none of it is seen."""
+def _labelled(scan: VariedScan, view: _View, recipe: DrawnRecipe) -> tuple[LabelledMolecule, ...]:
+    """Bring outlines into the window, cut at its sides; those of which nothing is seen are left out."""
+    if not scan.molecules:
+        return ()
     letterbox, (top, left) = view.letterbox, view.corner
-    ring = molecule.outline_px * (letterbox.scale_x, letterbox.scale_y)
     low = np.array([max(0, left), max(view.scanned_rows[0], top)])
     high = np.array([min(letterbox.columns, left + recipe.columns), min(view.scanned_rows[1], top + recipe.rows)])
-    if (ring.max(axis=0) <= low).any() or (ring.min(axis=0) >= high).any():
-        return None
-    visible = 1.0
-    if (ring.min(axis=0) < low).any() or (ring.max(axis=0) > high).any():
-        whole = ring_area(ring)
-        ring = clip_ring(ring, low, high)
-        seen = ring_area(ring)
-        if seen < LEAST_AREA_PX:
-            return None
-        visible = seen / whole
-    ignore = molecule.ignore or visible < recipe.least_visible or molecule.height_nm < view.faint_nm
-    return LabelledMolecule(label or molecule.label, (ring - (left, top),), ignore)
+    # All corners together: a call of NumPy for each molecule would take longer than drawing it.
+    lengths = [len(one.outline_px) for one in scan.molecules]
+    points = np.concatenate([one.outline_px for one in scan.molecules]) * (letterbox.scale_x, letterbox.scale_y)
+    starts = np.cumsum([0, *lengths[:-1]])
+    least, most = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    seen = ((most > low) & (least < high)).all(axis=1)
+    inside = np.asarray(((least >= low) & (most <= high)).all(axis=1))
+    found = []
+    for index in np.flatnonzero(seen).tolist():
+        molecule, ring = scan.molecules[index], points[starts[index] : starts[index] + lengths[index]]
+        ignore = molecule.ignore or molecule.height_nm < view.faint_nm
+        if not inside[index]:
+            cut = clip_ring(ring, low, high)
+            area = ring_area(cut)
+            if area < LEAST_AREA_PX:
+                continue
+            ignore = ignore or area < recipe.least_visible * ring_area(ring)
+            ring = cut
+        label = recipe.label if recipe.labels == "one" else molecule.label
+        found.append(LabelledMolecule(label, (ring - (left, top),), ignore))
+    return tuple(found)
 
 
 def clip_ring(ring: Ring, low: NDArray[np.float64], high: NDArray[np.float64]) -> Ring:

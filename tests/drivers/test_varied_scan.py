@@ -102,7 +102,7 @@ def test_an_outline_runs_at_about_half_of_the_height(family: str) -> None:
         pixels = (stamp.outline_nm * (1, -1) + stamp.reach_nm) / stamp.pitch_nm
         columns, rows = (np.clip(pixels - 0.5, 0, side - 1)).astype(np.float32).T
         along = cv2.remap(stamp.heights, columns[None], rows[None], cv2.INTER_LINEAR)
-        assert along.min() > 0.33
+        assert along.min() > 0.3
         assert along.max() < 0.6
 
 

@@ -1,6 +1,8 @@
 """Drawn scans of molecules on a surface, with the truth about every molecule.
 
-The simulated instrument shows them to the daemon, and the first model is trained on them. One seed gives one picture
+The simulated instrument shows :func:`draw_scan`'s three kinds of molecules to the daemon. Models learn from
+:func:`spm_live_drivers.synthetic.varied.draw_varied_scan`: any molecules in any arrangement on any surface. That one
+needs OpenCV, which comes with spm-live and not with the drivers, so it is not imported here. One seed gives one picture
 with one version of numpy: nothing here has global state.
 
 >>> scan = draw_scan(7, rows=64, columns=64, size_nm=12.0)

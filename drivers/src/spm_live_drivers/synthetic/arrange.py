@@ -22,6 +22,9 @@ MOST_POINTS = 420
 TOUCH = 0.06
 """Part of a molecule that may lie over what is taken already."""
 
+SUBBITS, SUBPOINTS = 4, 16
+"""Outlines are filled to a sixteenth of a point."""
+
 MOST_MISSES = 30
 """The surface is full when so many throws in a row found no room."""
 
@@ -54,20 +57,19 @@ class Floor:
 
     def take(self, ring_nm: NDArray[np.float64], part: float = TOUCH) -> bool:
         """Take what lies within an outline, if no more than a part of it is taken; all of it may lie outside."""
-        points = np.empty_like(ring_nm)
-        points[:, 0] = (ring_nm[:, 0] + self.half_nm[0]) / self.pitch_nm - 0.5
-        points[:, 1] = (self.half_nm[1] - ring_nm[:, 1]) / self.pitch_nm - 0.5
+        points = (ring_nm * (1, -1) + self.half_nm) * (SUBPOINTS / self.pitch_nm) - SUBPOINTS / 2
+        x, y, width, height = cv2.boundingRect(points.astype(np.int32))
         # OpenCV fills half a point too far on every side: the outline is made smaller by as much.
-        least, most = points.min(axis=0), points.max(axis=0)
-        middle = (least + most) / 2
-        points = middle + (points - middle) * (1 - 1 / np.maximum(most - least, 2))
-        low = np.floor(points.min(axis=0)).astype(int)
-        size = np.ceil(points.max(axis=0)).astype(int) + 1 - low
-        mask = np.zeros((int(size[1]), int(size[0])), dtype=np.uint8)
-        cv2.fillPoly(mask, [np.round((points - low) * 16).astype(np.int32)], (1,), shift=4)
-        top, left = max(0, -int(low[1])), max(0, -int(low[0]))
-        bottom = min(int(size[1]), self.shape[0] - int(low[1]))
-        right = min(int(size[0]), self.shape[1] - int(low[0]))
+        size = np.maximum([width, height], 2 * SUBPOINTS)
+        middle = np.array([x, y]) + size / 2
+        points = middle + (points - middle) * (1 - SUBPOINTS / size)
+        low = x // SUBPOINTS, y // SUBPOINTS
+        across, down = (x + width) // SUBPOINTS + 2 - low[0], (y + height) // SUBPOINTS + 2 - low[1]
+        mask = np.zeros((down, across), dtype=np.uint8)
+        shifted = (points - np.multiply(low, SUBPOINTS) + 0.5).astype(np.int32)
+        cv2.fillPoly(mask, [shifted], (1,), shift=SUBBITS)
+        top, left = max(0, -low[1]), max(0, -low[0])
+        bottom, right = min(down, self.shape[0] - low[1]), min(across, self.shape[1] - low[0])
         if bottom <= top or right <= left:
             return True
         inner = mask[top:bottom, left:right]

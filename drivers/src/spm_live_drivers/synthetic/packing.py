@@ -21,7 +21,7 @@ OVERLAP = 0.04
 GROWTH = 1.05
 """Sides of a cell over those of the one tried before."""
 
-SIZES = 4
+SIZES = 3
 """Cells of so many sizes are filled; the one that becomes fullest is taken."""
 
 MORE = 2

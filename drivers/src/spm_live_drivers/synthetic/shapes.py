@@ -140,8 +140,9 @@ class Shape:
         One of :data:`FAMILIES`.
     parts : tuple of Part
         What it consists of.
-    melt : float
-        1: the heights of the parts add up; the larger, the more the highest alone is seen.
+    melt : int
+        0: the heights of the parts add up; 1: their squares do; 2: their fourth powers, and so on: the larger, the
+        more the highest alone is seen.
     rim : float
         Depth of a dark rim around it (a "sombrero"), as a part of its height.
     chiral : bool
@@ -150,7 +151,7 @@ class Shape:
 
     family: str
     parts: tuple[Part, ...]
-    melt: float = 1.0
+    melt: int = 0
     rim: float = 0.0
     chiral: bool = False
 
@@ -166,11 +167,14 @@ class Shape:
         -------
         float32 array
         """
-        drawn = [part.heights(x, y) for part in self.parts]
-        if len(drawn) == 1 or self.melt == 1.0:
-            total = np.sum(drawn, axis=0, dtype=np.float32)
-        else:
-            total = np.sum([one**self.melt for one in drawn], axis=0, dtype=np.float32) ** np.float32(1 / self.melt)
+        total = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.float32)
+        for part in self.parts:
+            height = part.heights(x, y)
+            for _ in range(self.melt):  # squares are a tenth of the work of any other power
+                height = height * height
+            total += height
+        for _ in range(self.melt):
+            total = np.sqrt(total)
         return np.asarray(total / max(float(total.max()), 1e-6), dtype=np.float32)
 
 
@@ -206,7 +210,7 @@ def _dumbbell(rng: np.random.Generator) -> Shape:
     ]
     if rng.random() < 0.6:
         parts.append(Bar(-0.6, 0, 0.6, 0, size * rng.uniform(0.3, 0.8), 0.08, rng.uniform(0.4, 0.8)))
-    return Shape("dumbbell", tuple(parts), melt=rng.uniform(1.5, 4))
+    return Shape("dumbbell", tuple(parts), melt=int(rng.integers(1, 3)))
 
 
 def _rod(rng: np.random.Generator) -> Shape:
@@ -216,7 +220,7 @@ def _rod(rng: np.random.Generator) -> Shape:
     for x in np.linspace(-1, 1, count) if count > 1 else ():
         size = radius * rng.uniform(0.6, 1.1)
         parts.append(Lobe(float(x), 0, size, size, 0, rng.uniform(0.3, 0.9)))
-    return Shape("rod", tuple(parts), melt=rng.uniform(1, 3))
+    return Shape("rod", tuple(parts), melt=int(rng.integers(0, 2)))
 
 
 def _ring(rng: np.random.Generator) -> Shape:
@@ -254,7 +258,7 @@ def _star(rng: np.random.Generator) -> Shape:
     if rng.random() < 0.6:
         size = radius * rng.uniform(1, 1.8)
         parts.append(Lobe(0, 0, size, size, 0, rng.uniform(0.7, 1.0)))
-    return Shape("star", tuple(parts), melt=rng.uniform(2, 6))
+    return Shape("star", tuple(parts), melt=int(rng.integers(1, 4)))
 
 
 def _lobes(rng: np.random.Generator) -> Shape:
@@ -274,7 +278,7 @@ def _lobes(rng: np.random.Generator) -> Shape:
     if rng.random() < 0.5 or len(parts) < 2:
         size = rng.uniform(0.25, 0.6)
         parts.append(Lobe(0, 0, size, size, 0, rng.uniform(0.4, 1.2)))
-    return Shape("lobes", tuple(parts), melt=rng.uniform(1, 3), chiral=not mirror)
+    return Shape("lobes", tuple(parts), melt=int(rng.integers(0, 3)), chiral=not mirror)
 
 
 def _chain(rng: np.random.Generator) -> Shape:
@@ -292,7 +296,7 @@ def _chain(rng: np.random.Generator) -> Shape:
     for px, py in places - middle:
         size = rng.uniform(0.3, 0.55)
         parts.append(Lobe(float(px), float(py), size, size, 0, rng.uniform(0.55, 1), rng.uniform(1, 1.6)))
-    return Shape("chain", tuple(parts), melt=rng.uniform(1, 2.5), chiral=True)
+    return Shape("chain", tuple(parts), melt=int(rng.integers(0, 2)), chiral=True)
 
 
 def _orbit(order: int, reach: float, start: float) -> list[tuple[float, float]]:

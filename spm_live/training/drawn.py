@@ -128,7 +128,7 @@ class DrawnRecipe(BaseModel):
             "negatives": 0.4,
             "flat": 0.1,
             "noise": 0.6,
-            "outline_level": 0.62,
+            "outline_level": 0.55,
             "small": 0.03,
             "smallest_nm": 12.0,
             "pitch_nm": (0.06, 0.25),

@@ -80,6 +80,8 @@ def test_a_relative_start_is_relative_to_its_file(tmp_path: Path) -> None:
     path.write_text('start_from = "models/first"')
     assert load_training_settings(path, {"batch": 2}).start_from == tmp_path.resolve() / "models/first"
     assert load_training_settings(path, {"batch": 2}).batch == 2
+    path.write_text('start_from = "molecule-generic"')
+    assert load_training_settings(path).start_from == Path("molecule-generic")
 
 
 @given(
@@ -260,11 +262,22 @@ def test_a_table_goes_on_where_training_does(tmp_path: Path) -> None:
     assert math.isnan(rows[2]["loss"])
 
 
-def test_the_best_look_is_kept_and_poor_ones_are_counted() -> None:
+def test_the_best_look_is_kept_and_looks_without_gain_are_counted() -> None:
     best = Best()
-    looks = [(1, float("nan")), (2, 0.5), (3, 0.505), (4, 0.4), (5, 0.6)]
-    assert [best.look(step, score, 0.01) for step, score in looks] == [True, True, False, False, True]
-    assert (best.step, best.score, best.poor) == (5, 0.6, 0)
+    looks = [(1, float("nan")), (2, 0.5), (3, 0.505), (4, 0.4), (5, 0.505), (6, 0.6)]
+    assert [best.look(step, score, 0.01) for step, score in looks] == [True, True, True, False, True, True]
+    assert (best.step, best.score, best.poor) == (6, 0.6, 0)
+    assert not best.look(7, float("nan"))
+    assert (best.step, best.poor) == (6, 1)
+
+
+def test_small_gains_add_up_to_one() -> None:
+    best = Best()
+    for step, score in enumerate([0.5, 0.504, 0.508]):
+        best.look(step, score, 0.01)
+    assert best.poor == 2
+    best.look(3, 0.512, 0.01)
+    assert best.poor == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -56,7 +56,7 @@ def trained_on(settings: TrainingSettings, made: Made) -> str:
         counts = _counts(made.training)
         told = ", ".join(f"{count} of {label}" for label, count in sorted(counts.items()))
         names = ", ".join(one.name for one in made.training[:5]) + (", ..." if len(made.training) > 5 else "")
-        parts.append(f"{counts.total()} labelled molecules ({told}) in {len(made.training)} pictures: {names}")
+        parts.append(f"{counts.total()} labelled molecules ({told}) in {many(len(made.training), 'picture')}: {names}")
     if not made.training or settings.drawn_share > 0:
         share = 1.0 if not made.training else settings.drawn_share
         parts.append(f"drawn scans ({share:.0%} of the training pictures)")
@@ -105,8 +105,8 @@ Data: {manifest.trained_on}.
     {manifest.command or "(called from a program)"}
 
 {made.steps} steps of {settings.batch} pictures of {settings.rows} x {settings.columns} px, seed {settings.seed};
-weights of step {made.best_step}{", averaged" if settings.average else ""}. Training {_ENDINGS.get(made.ending, made.ending)}.
-It took {show_time(made.seconds)} on {made.machine}. {made.versions}.
+weights of step {made.best_step}{", averaged" if settings.average else ""}.
+Training {_ENDINGS.get(made.ending, made.ending)}. It took {show_time(made.seconds)} on {made.machine}. {made.versions}.
 
 ## How good it is
 {_measured(manifest, settings, made)}
@@ -128,13 +128,14 @@ def _measured(manifest: Manifest, settings: TrainingSettings, made: Made) -> str
         return "Not measured: nothing was set apart. `spm-live evaluate` measures it on labelled pictures."
     counts = _counts(made.validation)
     told = ", ".join(f"{count} of {label}" for label, count in sorted(counts.items()))
-    kind = "drawn pictures" if settings.validation.kind == "drawn" else "pictures or regions"
+    kind = "drawn picture" if settings.validation.kind == "drawn" else "picture"
+    part = "" if settings.validation.kind == "drawn" else " (whole, or a part of one)"
     lines = ["| | |", "|---|---|", *(f"| {name} | {value:.3f} |" for name, value in sorted(made.metrics.items()))]
     table = "\n".join(lines)
-    return f"""On {counts.total()} molecules ({told}) in {len(made.validation)} {kind} that were not trained on. The best
-weights and the score threshold were chosen on the same, so these figures flatter; `spm-live evaluate` on other
-pictures tells more. Counts at a score of {manifest.min_score:.3f}; molecules marked to be ignored, and those cut by the
-line between training and validation, are not asked for.
+    return f"""On {counts.total()} molecules ({told}) in {many(len(made.validation), kind)}{part}, not trained
+on. The best weights and the score threshold were chosen on the same, so these figures flatter; `spm-live evaluate` on
+other pictures tells more. Counts at a score of {manifest.min_score:.3f}; molecules marked to be ignored, and those cut
+by the line between training and validation, are not asked for.
 
 {table}"""
 
@@ -155,6 +156,17 @@ def _limits(settings: TrainingSettings, made: Made) -> str:
     lines.append("Scores as probabilities: they were not calibrated.")
     lines += [f"Told before training: {note}" for note in made.notes]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def many(count: int, noun: str) -> str:
+    """A number of things.
+
+    Examples
+    --------
+    >>> many(1, "picture"), many(2, "picture")
+    ('1 picture', '2 pictures')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _counts(pictures: Sequence[LabelledPicture]) -> Counter[str]:

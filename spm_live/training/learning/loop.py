@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -270,7 +270,7 @@ class _Run:
             return
         for variable, name in zip(self.learner.model.variables, sorted(found.arrays), strict=True):
             variable.assign(found.arrays[name])
-        self.best = Best(found.step, self.best.score, self.best.poor)
+        self.best.step = found.step
 
     def _save_best(self, numbers: Mapping[str, float]) -> None:
         values = arrays_of(self.learner.model.variables)
@@ -285,7 +285,7 @@ class _Run:
         notes, arrays = self.learner.state()
         if not all(np.isfinite(value).all() for value in arrays.values() if value.dtype.kind == "f"):
             raise self._broken(self.step - 1, "a weight is no number any more")
-        best = {"step": self.best.step, "score": self.best.score, "poor": self.best.poor}
+        best = asdict(self.best)
         notes = {
             "learner": notes,
             "best": best,

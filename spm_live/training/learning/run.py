@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spm_live.errors import FrameError, SetupError
@@ -137,7 +137,8 @@ def prepare_lesson(
         classes = settings.classes or drawn_classes(settings)
     else:
         loaded = load_pictures(data_paths, label_rule=label_rule, options=options)
-        notes = [str(problem) for problem in loaded.problems]
+        # Names, not paths: the notes go to the card, and the card goes to others.
+        notes = [str(replace(problem, file=Path(problem.file).name)) for problem in loaded.problems]
         pictures = _shown(loaded.pictures, settings)
         classes = settings.classes or loaded.classes
     if settings.validation.kind == "none":

@@ -237,7 +237,7 @@ def load_training_settings(path: Path, changes: Mapping[str, Any] | None = None)
     Parameters
     ----------
     path : Path
-        TOML; a relative ``start_from`` in it is relative to the file.
+        TOML; a relative path in ``start_from`` is relative to the file, a bare name may be that of an installed model.
     changes : mapping or None
         Fields that replace those of the file.
 
@@ -254,7 +254,10 @@ def load_training_settings(path: Path, changes: Mapping[str, Any] | None = None)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SetupError(f"{path}: is not valid TOML: {error}") from error
     if isinstance(values.get("start_from"), str):
-        values["start_from"] = path.resolve().parent / Path(values["start_from"]).expanduser()
+        beside = path.resolve().parent / Path(values["start_from"]).expanduser()
+        # A bare name that is not there may be that of an installed model.
+        if Path(values["start_from"]).name != values["start_from"] or beside.exists():
+            values["start_from"] = beside
     return training_settings_from(values | dict(changes or {}), origin=str(path))
 
 

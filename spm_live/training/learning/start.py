@@ -30,8 +30,7 @@ def find_start(path: Path) -> Path:
         if path.suffix not in {".npz", ".h5"}:
             raise SetupError(f"start_from: {path} is neither a model's folder nor a file of weights (.npz, .h5)")
         return path
-    # A relative name was made absolute by the settings' file; a model of that name may be installed.
-    folder = path if (path / MANIFEST_FILE).is_file() else find_model(path.name)
+    folder = find_model(path)
     from spm_live.training.onnx_export.trained import read_manifest
 
     manifest = read_manifest(folder)
@@ -52,11 +51,9 @@ def find_start(path: Path) -> Path:
 
 def start_config(path: Path) -> NetworkConfig | None:
     """The network that the weights were trained in; None where they do not say."""
-    folder = path if (path / MANIFEST_FILE).is_file() else None
-    if folder is None and not path.is_file():
-        folder = find_model(path.name)
-    if folder is None:
+    if path.is_file():
         return None
+    folder = find_model(path)
     from spm_live.training.onnx_export.trained import read_manifest
 
     network = read_manifest(folder).network

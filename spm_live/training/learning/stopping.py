@@ -14,29 +14,36 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Best:
-    """The best look so far, and how long ago it was.
+    """The best look so far, and how long ago anything was gained.
 
     Parameters
     ----------
     step : int
-        Steps done at it; -1 before the first.
+        Steps done at it; -1 before the first. Of equal looks the last: its weights have learnt longer.
     score : float
         Of that look.
+    mark : float
+        What a look must beat to be a gain.
     poor : int
-        Looks since then.
+        Looks since the last gain.
     """
 
     step: int = -1
     score: float = float("-inf")
+    mark: float = float("-inf")
     poor: int = 0
 
     def look(self, step: int, score: float, least_gain: float = 0.0) -> bool:
-        """Take in a look; True if it is the best. A score that is not a number never is."""
-        if self.step < 0 or score > self.score + least_gain:
-            self.step, self.score, self.poor = step, score if score == score else float("-inf"), 0
-            return True
-        self.poor += 1
-        return False
+        """Take in a look; True if it is the best. A score that is not a number counts as the worst."""
+        score = score if score == score else float("-inf")
+        if self.step < 0 or score > self.mark + least_gain:
+            self.mark, self.poor = score, 0
+        else:
+            self.poor += 1
+        if score < self.score:
+            return False
+        self.step, self.score = step, score
+        return True
 
 
 class StopRequest:

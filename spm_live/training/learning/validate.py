@@ -220,6 +220,6 @@ def _windows(picture: LabelledPicture, shape: tuple[int, int]) -> Iterator[Label
             x1, y1, x2, y2 = moved.box_px
             if x2 <= 0 or y2 <= 0 or x1 >= shape[1] or y1 >= shape[0]:
                 continue
-            inside = 0 <= (x1 + x2) / 2 <= shape[1] and 0 <= (y1 + y2) / 2 <= shape[0]
+            inside = 0 <= (x1 + x2) / 2 < shape[1] and 0 <= (y1 + y2) / 2 < shape[0]
             molecules.append(LabelledMolecule(moved.label, moved.rings, moved.ignore or not inside))
         yield LabelledPicture(picture.name, tile, tuple(molecules), picture.nm_per_px)

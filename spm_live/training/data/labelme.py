@@ -128,7 +128,7 @@ def _shape(shape: object) -> tuple[str, Piece]:
     kind = shape.get("shape_type") or "polygon"
     if kind in _NO_AREA:
         raise ValueError(f"({label}) is a {kind}, which has no area; draw a polygon")
-    if kind not in _KINDS:
+    if kind not in tuple(_KINDS):  # it may be anything, also what cannot be a key
         raise ValueError(f"({label}) is a {kind!r:.40}; {', '.join(_KINDS)} can be read")
     try:
         return label, (_mask(points, shape.get("mask")) if kind == "mask" else (_KINDS[kind](points),))

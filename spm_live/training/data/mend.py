@@ -79,7 +79,8 @@ def mend(
         return None
     if len(within) < len(pieces):
         log.repaired(f"({claim.label}) has a piece outside the picture: dropped", claim.index)
-    rings = joined(within)
+    # What was traced on a grid may stick out by a fraction of a pixel again.
+    rings = tuple(inside for ring in joined(within) if len(inside := clipped(ring, shape[0], shape[1])))
     if not rings or sum(area_of(ring) for ring in rings) < LEAST_AREA_PX2:
         log.error(f"({claim.label}) encloses less than a pixel of the picture; draw it again", claim.index)
         return None

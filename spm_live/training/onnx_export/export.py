@@ -274,6 +274,10 @@ def _drawn_tiles(plan: Plan) -> list[tuple[str, NDArray[np.float32]]]:
 
 def _twin(model: Any, config: NetworkConfig) -> Any:
     """The same weights with other places, computing in float32 whatever the model was trained in."""
+    parts = ("trunk", "rpn", "box_head", "mask_head")
+    computes_in = {layer.compute_dtype for part in parts for layer in getattr(model, part).layers}
+    if model.config == config and computes_in == {"float32"}:
+        return model
     import keras
 
     from spm_live.training.maskrcnn.model import MaskRCNN
@@ -284,7 +288,7 @@ def _twin(model: Any, config: NetworkConfig) -> Any:
         twin = MaskRCNN(config)
     finally:
         keras.config.set_dtype_policy(policy)
-    for part in ("trunk", "rpn", "box_head", "mask_head"):
+    for part in parts:
         getattr(twin, part).set_weights(getattr(model, part).get_weights())
     return twin
 

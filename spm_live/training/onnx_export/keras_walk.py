@@ -251,6 +251,9 @@ class _Walk:
 
     def _add_maxpooling2d(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         _need(layer, data_format="channels_last")
+        if any(values[0].pads):
+            # ONNX Runtime 1.31 takes the zeros for padding of the pool's own, which is minus infinity.
+            raise ValueError(f"layer {layer.name} pools a picture with zeros around it")
         value = self._settled(values[0])
         size, strides = tuple(layer.pool_size), tuple(layer.strides)
         pads = _same_pads(value.shape[1:], size, strides) if layer.padding == "same" else (0, 0, 0, 0)

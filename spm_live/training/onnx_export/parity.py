@@ -168,6 +168,8 @@ def compare_models(
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(onnx_file, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    # TensorFlow makes one function for pictures of all sizes of those it was shown, and then knows no size at all.
+    model.make_predict_function(force=True)
     compared: list[Compared] = []
     for start in range(0, len(tiles), batch):
         part = tiles[start : start + batch]

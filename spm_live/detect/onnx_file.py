@@ -40,7 +40,7 @@ def metadata(path: Path) -> dict[str, str]:
                     if number != METADATA_FIELD:
                         file.seek(length, 1)
                     elif length <= LONGEST_ENTRY:
-                        key, value = _entry(file.read(length))
+                        key, value = _entry(_exactly(file, length))
                         notes[key] = value
                     else:
                         return notes
@@ -63,6 +63,13 @@ def _varint(file: BinaryIO) -> int:
     raise ValueError("a number of more than 64 bits")
 
 
+def _exactly(file: BinaryIO, length: int) -> bytes:
+    content = file.read(length)
+    if len(content) < length:
+        raise ValueError("the file ends within a field")
+    return content
+
+
 def _entry(content: bytes) -> tuple[str, str]:
     """Key and value; both are shorter than 64 KiB, so that a length takes three bytes at most."""
     fields = {1: "", 2: ""}
@@ -80,6 +87,8 @@ def _entry(content: bytes) -> tuple[str, str]:
             place += 1
             if byte < 0x80:
                 break
+        if place + length > len(content):
+            raise ValueError("a note that ends within a text")
         fields[number] = content[place : place + length].decode("utf-8")
         place += length
     return fields[1], fields[2]

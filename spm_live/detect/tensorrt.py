@@ -6,6 +6,7 @@ kept as, and engines lie in a cache of the user's. See ``docs/reference/models.m
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -163,7 +164,7 @@ def make_logger(trt: Any) -> Any:
     levels = {
         severity.INTERNAL_ERROR: logging.ERROR,
         severity.ERROR: logging.ERROR,
-        severity.WARNING: logging.WARNING,
+        severity.WARNING: logging.INFO,  # it warns of every int64 output
         severity.INFO: logging.DEBUG,
         severity.VERBOSE: logging.DEBUG,
     }
@@ -246,7 +247,8 @@ def _write(path: Path, engine: bytes) -> None:
         unfinished.replace(path)
     except OSError as error:
         _log.warning("%s: cannot be written (%s), so the engine will be built again next time", path, error)
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
 
 class _Node:

@@ -66,6 +66,7 @@ def warp(
     Parameters
     ----------
     picture : LabelledPicture
+        Outlines within it (:func:`spm_live.training.augment.outlines.trimmed`).
     matrix : (2, 3) float64 array
         Picture to result.
     shape : (int, int)

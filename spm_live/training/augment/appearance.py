@@ -179,4 +179,4 @@ def _slopes(image: Image) -> tuple[Image, Image]:
 
 
 def _blend(image: Image, other: NDArray[np.floating], amount: float) -> NDArray[np.floating]:
-    return image + np.float32(amount) * (np.clip(other, 0, 1) - image)
+    return np.asarray(image + np.float32(amount) * (np.clip(other, 0, 1) - image))

@@ -12,7 +12,7 @@ from spm_live.errors import SetupError
 from spm_live.training.augment.affine import about, linear, warp, warp_image
 from spm_live.training.augment.compose import TRIES, packed, put_together, scattered, side_by_side
 from spm_live.training.augment.fragments import mirrored, with_fragments
-from spm_live.training.augment.outlines import seen_of
+from spm_live.training.augment.outlines import seen_of, trimmed
 from spm_live.training.augment.recipe import AugmentRecipe
 from spm_live.training.augment.sprites import Sprite, Stamp, background_of, cut_out, stamp_of
 from spm_live.training.augment.techniques import BEND_PX, ORDER, TECHNIQUES
@@ -242,7 +242,7 @@ def cropped(picture: LabelledPicture, margin: int, keep_visible: float) -> Label
 
 def _source(picture: LabelledPicture, recipe: AugmentRecipe) -> Source:
     image = np.where(np.isnan(picture.image), np.nan, np.clip(picture.image, 0, 1)).astype(np.float32)
-    picture = replace(picture, image=image)
+    picture = trimmed(replace(picture, image=image), recipe.keep_visible)
     marked = with_fragments(picture) if recipe.mark_fragments else picture
     margin = min(*image.shape, MOST_MIRRORED)
     bare = mirrored(replace(marked, image=background_of(marked), molecules=()), margin)

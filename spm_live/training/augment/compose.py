@@ -64,8 +64,10 @@ def put_together(
         solid = stamp.solid[inner]
         if np.count_nonzero(solid & taken[outer]) > most_overlap * stamp.area_px:
             continue
+        # The soft edge of a molecule never covers what is there already.
+        cover = np.where(taken[outer] & ~solid, np.float32(0), stamp.cover[inner])
         taken[outer] |= solid
-        image[outer] += stamp.cover[inner] * (stamp.values[inner] - image[outer])
+        image[outer] += cover * (stamp.values[inner] - image[outer])
         put.append(stamp.molecule.moved((left, top)))
     return image, seen_of(put, lambda points: points, (rows, columns), keep_visible)
 

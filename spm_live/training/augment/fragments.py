@@ -61,7 +61,7 @@ def with_fragments(picture: LabelledPicture) -> LabelledPicture:
     Notes
     -----
     People leave out what the border cuts. Taken as background it would teach that half a molecule is none. A pixel
-    counts as molecule where it is as high (for dark molecules: as low) as four fifths of the pixels under the labels.
+    counts as molecule where it is about as high (for dark molecules: as low) as four fifths of those under the labels.
     Necks thinner than a sixth of a molecule are cut, and only pieces that touch the border are marked, no further in
     than a molecule reaches: what lies within stays background.
     """
@@ -73,7 +73,8 @@ def with_fragments(picture: LabelledPicture) -> LabelledPicture:
     if not inner.size or not outer.size:
         return picture
     dark = float(np.median(inner)) < float(np.median(outer))
-    level = float(np.quantile(inner, 0.8 if dark else 0.2))
+    ground = float(np.quantile(outer, 0.9 if dark else 0.1))
+    level = ground + 0.95 * (float(np.quantile(inner, 0.8 if dark else 0.2)) - ground)
     free = (image < level if dark else image > level) & scanned & ~under
     reach = max(1, round(side))
     free[reach:-reach, reach:-reach] = False
@@ -121,6 +122,7 @@ def mirrored(picture: LabelledPicture, margin_px: int, *, flips: bool = True) ->
     Parameters
     ----------
     picture : LabelledPicture
+        Outlines within it (:func:`spm_live.training.augment.outlines.trimmed`).
     margin_px : int
         How far, at most as far as the picture is high and wide.
     flips : bool

@@ -28,9 +28,9 @@ def line_noise(image: Image, rng: np.random.Generator, amount: float) -> NDArray
 
 @on_grey
 def line_dropout(image: Image, rng: np.random.Generator, amount: float) -> NDArray[np.floating]:
-    """Lose a part ``amount`` of the rows, from some column on: they show one height there."""
+    """Lose a part ``amount`` of the rows, at least one, from some column on: they show one height there."""
     rows, columns = image.shape
-    lost = np.flatnonzero(rng.random(rows) < amount)
+    lost = rng.permutation(rows)[: max(1, int(rng.binomial(rows, min(amount, 1.0))))]
     changed = image.copy()
     starts = np.where(rng.random(len(lost)) < 0.5, 0, rng.integers(0, columns, len(lost)))
     heights = rng.choice(np.array([0.0, 0.5, 1.0], dtype=np.float32), len(lost))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.training.labelled import LabelledMolecule, Ring
+from spm_live.training.labelled import LabelledMolecule, LabelledPicture, Ring
 
 KEEP_VISIBLE = 0.45
 """A molecule of which less than this part is seen is ignored: a person would not label it for sure either."""
@@ -96,6 +96,11 @@ def seen_of(
         if left is not None:
             seen.append(left)
     return tuple(seen)
+
+
+def trimmed(picture: LabelledPicture, keep_visible: float = KEEP_VISIBLE) -> LabelledPicture:
+    """Cut off what outlines reach beyond their own picture: moved, they would lie where they have nothing to show."""
+    return replace(picture, molecules=seen_of(picture.molecules, np.asarray, picture.image.shape[:2], keep_visible))
 
 
 def clip(

@@ -96,8 +96,10 @@ def _examples(
     size = (size_px, size_px)
     middle = float(np.sqrt(recipe.scale[0] * recipe.scale[1]))
     for kind in KINDS:
-        alone = recipe.model_copy(update={"techniques": {}, "shares": _only(kind), "scale": (middle, middle)})
-        yield f"{kind} x {middle:.2g}", Augmenter(alone, pictures).draw((seed, 0), size)
+        # Mosaics are for small scales.
+        scale = recipe.scale[0] if kind == "mosaic" else middle
+        alone = recipe.model_copy(update={"techniques": {}, "shares": _only(kind), "scale": (scale, scale)})
+        yield f"{kind} x {scale:.2g}", Augmenter(alone, pictures).draw((seed, 0), size)
     upright = {"any_angle": False, "flips": False, "squeeze": (1.0, 1.0), "shear": 0.0, "scale": (1.0, 1.0)}
     still = recipe.model_copy(update={**upright, "techniques": {}, "shares": _only("plain")})
     window = Augmenter(still, pictures).draw((seed, 1), size)

@@ -13,8 +13,8 @@ from spm_live.training.augment.fragments import covered, side_of
 from spm_live.training.augment.outlines import moved_by
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture, coverage_of
 
-FEATHER = 0.03
-"""Standard deviation of the soft edge of a cut-out molecule, in sides of a molecule."""
+FEATHER = 0.025
+"""Standard deviation of the soft edge around a cut-out molecule, in sides of a molecule."""
 GROUND = 0.08
 """Pixels nearer to a label than this, in sides of a molecule, are not taken for background."""
 LEAST_GROUND = 0.01
@@ -29,8 +29,9 @@ class Sprite:
     ----------
     molecule : LabelledMolecule
         Its outline in pixels of ``layers``.
-    layers : (rows, columns, 2) float32 array
-        Grey levels, 0 to 1; and how much of each counts, 0 to 1, soft at the edge and 0 all around.
+    layers : (rows, columns, 3) float32 array
+        Grey levels, 0 to 1; how much of each counts, 1 up to the outline, falling to 0 softly outside; and which part
+        of each pixel lies within the outline.
     """
 
     molecule: LabelledMolecule
@@ -46,7 +47,7 @@ class Stamp:
     molecule : LabelledMolecule
         Its outline in pixels of ``values``.
     values, cover : (rows, columns) float32 array
-        As the layers of :class:`Sprite`.
+        As the first layers of :class:`Sprite`.
     solid : (rows, columns) bool array
         Pixels within the outline by at least half.
     area_px : int
@@ -74,7 +75,9 @@ def cut_out(picture: LabelledPicture) -> tuple[Sprite, ...]:
     """
     rows, columns = picture.image.shape
     soft = max(0.6, FEATHER * side_of(picture.molecules))
-    margin = int(np.ceil(3 * soft)) + 2
+    grown = int(np.ceil(1.5 * soft))
+    margin = int(np.ceil(3 * soft)) + grown + 2
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grown + 1, 2 * grown + 1))
     sprites = []
     for one in picture.molecules:
         x1, y1, x2, y2 = one.box_px
@@ -85,11 +88,12 @@ def cut_out(picture: LabelledPicture) -> tuple[Sprite, ...]:
         values = _window(picture.image, left, top, shape)
         moved = one.moved((-left, -top))
         part = coverage_of(moved.rings, shape)
-        cover = np.asarray(cv2.GaussianBlur(part, (0, 0), soft), dtype=np.float32)
+        # Grown first: soft inside the outline, a bright molecule would come out smaller than its outline.
+        cover = np.asarray(cv2.GaussianBlur(cv2.dilate(part, brush), (0, 0), soft), dtype=np.float32)
         if np.isnan(values[part > 0]).any():
             continue
         known = np.nan_to_num(values, nan=float(np.nanmin(values)))
-        sprites.append(Sprite(moved, np.ascontiguousarray(np.stack([known, cover], axis=-1))))
+        sprites.append(Sprite(moved, np.ascontiguousarray(np.stack([known, cover, part], axis=-1))))
     return tuple(sprites)
 
 
@@ -109,7 +113,7 @@ def stamp_of(sprite: Sprite, part: NDArray[np.float64]) -> Stamp:
     part : (2, 2) float64 array
         As :func:`spm_live.training.augment.affine.linear` gives it.
     """
-    rows, columns, _ = sprite.layers.shape
+    rows, columns = sprite.layers.shape[:2]
     extent = np.abs(part) @ [columns, rows]
     shape = int(np.ceil(extent[1])) + 1, int(np.ceil(extent[0])) + 1
     matrix = about(part, (columns / 2, rows / 2), (shape[1] / 2, shape[0] / 2))
@@ -117,7 +121,7 @@ def stamp_of(sprite: Sprite, part: NDArray[np.float64]) -> Stamp:
     # Beyond the sprite its edge goes on, where the cover is 0.
     warped = smooth_warp(sprite.layers, matrix, shape)
     values, cover = np.ascontiguousarray(warped[..., 0]), np.ascontiguousarray(warped[..., 1])
-    solid = cover >= 0.5
+    solid = warped[..., 2] >= 0.5
     return Stamp(molecule, values, cover, solid, int(np.count_nonzero(solid)))
 
 

@@ -131,29 +131,35 @@ def mirrored(picture: LabelledPicture, margin_px: int, *, flips: bool = True) ->
     Returns
     -------
     LabelledPicture
-        Larger by the margin on all sides; the old corner lies at (margin, margin). Molecules that the old border cuts
-        run into their own image there: they are ignored on both sides.
+        Larger by the margin on all sides; the old corner lies at (margin, margin). A molecule that the old border cuts
+        runs into its own image there: both together are one ignored molecule.
     """
     rows, columns = picture.image.shape
     margin = min(margin_px, rows, columns)
     image = cv2.copyMakeBorder(picture.image, margin, margin, margin, margin, cv2.BORDER_REFLECT)
     window = (float(-margin), float(-margin), float(columns + margin), float(rows + margin))
-    whole = []
+    joined = [_joined(one, rows, columns) for one in picture.molecules]
+    found: dict[tuple[object, ...], LabelledMolecule] = {}
     for mirror_x in (None, 0.0, float(columns)):
         for mirror_y in (None, 0.0, float(rows)):
-            turned = mirror_x is None or mirror_y is None
-            false = turned and not flips and (mirror_x, mirror_y) != (None, None)
-            for one in picture.molecules:
-                moved = _mirror(one, mirror_x, mirror_y, ignore=false or one.ignore or _at_border(one, rows, columns))
-                left = clip(moved, window)
+            handed = (mirror_x is None) != (mirror_y is None) and not flips
+            for one in joined:
+                left = clip(_mirror(one, mirror_x, mirror_y, ignore=handed or one.ignore), window)
                 if left is not None:
-                    whole.append(left.moved((margin, margin)))
-    return replace(picture, image=np.asarray(image, dtype=np.float32), molecules=tuple(whole))
+                    moved = left.moved((margin, margin))
+                    # What was joined across a border is found from both of its sides.
+                    found.setdefault((moved.label, *np.round(moved.box_px, 3).tolist()), moved)
+    return replace(picture, image=np.asarray(image, dtype=np.float32), molecules=tuple(found.values()))
 
 
-def _at_border(molecule: LabelledMolecule, rows: int, columns: int) -> bool:
-    x1, y1, x2, y2 = molecule.box_px
-    return min(x1, y1, columns - x2, rows - y2) < SEAM_PX
+def _joined(molecule: LabelledMolecule, rows: int, columns: int) -> LabelledMolecule:
+    """A molecule that the border cuts, together with its mirror image beyond; any other as it is."""
+    for axis, limit in ((0, 0.0), (0, float(columns)), (1, 0.0), (1, float(rows))):
+        box = molecule.box_px
+        if min(abs(box[axis] - limit), abs(box[axis + 2] - limit)) < SEAM_PX:
+            image = _mirror(molecule, *((limit, None) if axis == 0 else (None, limit)), ignore=True)
+            molecule = LabelledMolecule(molecule.label, molecule.rings + image.rings, ignore=True)
+    return molecule
 
 
 def _mirror(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spm_live import __version__
+from spm_live.cli.parser_offline import add_model_export, add_offline
 from spm_live.errors import SetupError
 
 EXIT_FAULTS = 1
@@ -27,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         interrupted.
     """
     arguments = build_parser().parse_args(argv)
-    from spm_live.cli import commands
+    from spm_live.cli import commands, offline
 
+    name = arguments.command.replace("-", "_")
     try:
-        code: int = getattr(commands, arguments.command.replace("-", "_"))(arguments)
+        code: int = getattr(offline if hasattr(offline, name) else commands, name)(arguments)
     except SetupError as error:
         for problem in error.problems:
             print(f"spm-live: {problem}", file=sys.stderr)
@@ -48,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_live(commands)
     _add_archive(commands)
+    add_offline(commands)
     _add_upkeep(commands)
     return parser
 
@@ -89,17 +92,19 @@ def _add_archive(commands: _Commands[argparse.ArgumentParser]) -> None:
     _add_inputs(detect)
     _add_model(detect)
     detect.add_argument("--pictures", action="store_true", help="draw every frame with its molecules")
-    export = commands.add_parser("export", help="results out of a store: tables, COCO, labelme, pictures")
-    export.add_argument("store", type=Path, metavar="STORE", help="the .sqlite3 file of run or detect")
+    export = commands.add_parser("export", help="results out of a store, or a model for another machine")
+    export.add_argument("source", metavar="STORE_OR_MODEL", help="the .sqlite3 file of run or detect; or a model")
     export.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
-    export.add_argument(
+    results = export.add_argument_group("results out of a store")
+    results.add_argument(
         "--format",
         action="append",
         choices=("csv", "parquet", "coco", "labelme", "png"),
         help="may be repeated, then each in a sub-folder (csv)",
     )
-    export.add_argument("--since", help="only frames from this time on, ISO 8601")
-    export.add_argument("--until", help="only frames before this time, ISO 8601")
+    results.add_argument("--since", help="only frames from this time on, ISO 8601")
+    results.add_argument("--until", help="only frames before this time, ISO 8601")
+    add_model_export(export)
 
 
 def _add_upkeep(commands: _Commands[argparse.ArgumentParser]) -> None:

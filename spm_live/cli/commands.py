@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spm_live.errors import SetupError
@@ -93,14 +94,21 @@ def detect(arguments: argparse.Namespace) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write what a store holds in the formats of other programs."""
+    """Write what a store holds in the formats of other programs, or a model for another machine."""
+    from spm_live.detect.manifest import MANIFEST_FILE
+
+    place = Path(arguments.source)
+    if (place / MANIFEST_FILE).is_file() or (place.suffix != ".sqlite3" and not place.exists()):
+        from spm_live.cli.offline import export_model
+
+        return export_model(arguments)
     from spm_live.publish.exporters import export as export_frames
     from spm_live.publish.store import Store
 
-    if not arguments.store.is_file():
-        raise SetupError(f"{arguments.store}: is not there; give the .sqlite3 file of run or detect")
+    if not place.is_file():
+        raise SetupError(f"{place}: is not there; give the .sqlite3 file of run or detect, or a model")
     since, until = _time(arguments.since), _time(arguments.until)
-    with Store(arguments.store, read_only=True) as store:
+    with Store(place, read_only=True) as store:
         kinds = tuple(dict.fromkeys(arguments.format or ("csv",)))
         for kind in kinds:
             out = arguments.out if len(kinds) == 1 else arguments.out / kind  # their pictures have the same names

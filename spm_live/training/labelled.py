@@ -131,6 +131,6 @@ def rings_of(mask: NDArray[np.bool_]) -> tuple[Ring, ...]:
     """
     # At twice the size every pixel is 2 x 2 points, so that a contour through their centres encloses area even for a
     # single pixel: it lies a quarter of a pixel within the true edge.
-    doubled = np.kron(mask.astype(np.uint8), np.ones((2, 2), dtype=np.uint8))
+    doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     contours, _ = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     return tuple((contour[:, 0, :].astype(np.float64) + 0.5) / 2 for contour in contours if len(contour) >= 3)

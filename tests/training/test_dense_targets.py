@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from spm_live.domain import InputSpec, Letterbox
 from spm_live.prepare import prepare
-from spm_live.training.examples import Recipe, batch, draw_training_scan, frame_of
-from spm_live.training.export import LEAST_SCORE, MASK, MASK_SIGMA, export_decoder
-from spm_live.training.network import PIXEL_SCALE, STRIDE
-from spm_live.training.targets import LEAST_VISIBLE, Targets, owners, targets
+from spm_live.training.first_model.examples import Recipe, batch, draw_training_scan, frame_of
+from spm_live.training.first_model.export import LEAST_SCORE, MASK, MASK_SIGMA, export_decoder
+from spm_live.training.first_model.network import PIXEL_SCALE, STRIDE
+from spm_live.training.first_model.targets import LEAST_VISIBLE, Targets, owners, targets
 from spm_live_drivers.synthetic import MOLECULE_CLASSES, Sample, Species, SyntheticScan, Tip, draw_scan
 
 CLASSES = len(MOLECULE_CLASSES)

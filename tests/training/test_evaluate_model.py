@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spm_live.domain import Molecule
-from spm_live.training.evaluate import (
+from spm_live.training.first_model.evaluate import (
     IGNORED,
     NO_TRUTH,
     FrameResult,

@@ -15,10 +15,10 @@ import pytest
 from spm_live.detect import Detector, Manifest, find_model, load_manifest, open_detector
 from spm_live.pipeline import process
 from spm_live.settings import ModelSettings
-from spm_live.training.evaluate import run, summary
-from spm_live.training.examples import frame_of
-from spm_live.training.first_model import instrument_scans, varied_scans
-from spm_live.training.targets import LEAST_VISIBLE
+from spm_live.training.first_model.evaluate import run, summary
+from spm_live.training.first_model.examples import frame_of
+from spm_live.training.first_model.make import instrument_scans, varied_scans
+from spm_live.training.first_model.targets import LEAST_VISIBLE
 from spm_live_drivers.formats.nanonis_sxm import NanonisSxmReader
 from spm_live_drivers.simulate import SAMPLE
 from spm_live_drivers.synthetic import MOLECULE_CLASSES, Tip, draw_sample, draw_scan, draw_tip

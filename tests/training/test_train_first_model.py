@@ -15,11 +15,11 @@ from spm_live.detect import load_manifest, open_detector
 from spm_live.domain import InputSpec
 from spm_live.pipeline import process
 from spm_live.settings import ModelSettings
-from spm_live.training.examples import Recipe, frame_of
-from spm_live.training.export import MASK, MOLECULES, export_onnx
-from spm_live.training.first_model import SPEC, instrument_scans, main, varied_scans, write_model
-from spm_live.training.fit import Schedule
-from spm_live.training.network import Weights, layers, output_channels
+from spm_live.training.first_model.examples import Recipe, frame_of
+from spm_live.training.first_model.export import MASK, MOLECULES, export_onnx
+from spm_live.training.first_model.fit import Schedule
+from spm_live.training.first_model.make import SPEC, instrument_scans, main, varied_scans, write_model
+from spm_live.training.first_model.network import Weights, layers, output_channels
 from spm_live_drivers.synthetic import MOLECULE_CLASSES, draw_scan
 
 CLASSES = len(MOLECULE_CLASSES)
@@ -133,7 +133,7 @@ def test_the_scans_to_measure_on_are_the_same_every_time_and_differ_from_each_ot
 
 @needs_tensorflow
 def test_keras_and_the_exported_network_agree() -> None:
-    from spm_live.training.network import build_keras, folded_weights
+    from spm_live.training.first_model.network import build_keras, folded_weights
 
     model = build_keras(CLASSES)
     rng = np.random.default_rng(5)
@@ -149,7 +149,7 @@ def test_keras_and_the_exported_network_agree() -> None:
 
 @needs_tensorflow
 def test_the_loss_is_least_for_the_right_answer() -> None:
-    from spm_live.training.loss import MapLoss
+    from spm_live.training.first_model.loss import MapLoss
 
     rng = np.random.default_rng(6)
     wanted = np.zeros((1, 16, 16, CLASSES + 9), dtype=np.float32)

@@ -105,6 +105,7 @@ def progress_bar() -> Iterator[OnProgress]:
     """A bar on the terminal, with the loss and the last average precision."""
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # its watching thread would outlive the bar
     bar = tqdm(unit="step", dynamic_ncols=True)
     shown: dict[str, str] = {}
 

@@ -67,7 +67,7 @@ class NetworkConfig(BaseModel):
     fc_channels: int = Field(default=256, ge=16, le=4096)
     mask_channels: int = Field(default=48, ge=8, le=512)
     mask_layers: int = Field(default=3, ge=1, le=8)
-    max_truths: int = Field(default=64, ge=1, le=2000)
+    max_truths: int = Field(default=110, ge=1, le=2000)
     proposals_before: int = Field(default=400, ge=8, le=3800)
     proposals: int = Field(default=300, ge=8, le=3800)
     proposals_learning: int = Field(default=160, ge=8, le=3800)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from spm_live.detect import Detector
 from spm_live.domain import Molecule
 from spm_live.pipeline import process
-from spm_live.training.examples import frame_of
-from spm_live.training.targets import LEAST_VISIBLE
+from spm_live.training.first_model.examples import frame_of
+from spm_live.training.first_model.targets import LEAST_VISIBLE
 from spm_live_drivers.synthetic import SyntheticMolecule, SyntheticScan
 
 NO_TRUTH = -1

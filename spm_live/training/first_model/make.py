@@ -18,12 +18,12 @@ from pathlib import Path
 from spm_live.detect import open_detector
 from spm_live.domain import InputSpec, Levelling
 from spm_live.settings import ModelSettings
-from spm_live.training.card import card
-from spm_live.training.evaluate import best_threshold, run, summary
-from spm_live.training.examples import Recipe, draw_training_scan
-from spm_live.training.export import LEAST_SCORE, MOLECULES, export_onnx
-from spm_live.training.fit import Schedule, fit
-from spm_live.training.network import Weights
+from spm_live.training.first_model.card import card
+from spm_live.training.first_model.evaluate import best_threshold, run, summary
+from spm_live.training.first_model.examples import Recipe, draw_training_scan
+from spm_live.training.first_model.export import LEAST_SCORE, MOLECULES, export_onnx
+from spm_live.training.first_model.fit import Schedule, fit
+from spm_live.training.first_model.network import Weights
 from spm_live_drivers.simulate import ScanPlan, SimulatedInstrument
 from spm_live_drivers.synthetic import MOLECULE_CLASSES, SyntheticScan
 
@@ -65,7 +65,7 @@ def write_model(
     folder : Path
         Of the model; made if it is not there.
     weights : mapping of str to Weights
-        As :func:`spm_live.training.fit.fit` gives them.
+        As :func:`spm_live.training.first_model.fit.fit` gives them.
     command : str
         The command line, for the card.
     schedule : Schedule
@@ -117,7 +117,7 @@ def measure(folder: Path, scans: int) -> tuple[float, dict[str, float]]:
     float
         Threshold with the highest F1.
     dict of str to float
-        As :func:`spm_live.training.evaluate.summary`, with ``varied_`` before scans of the kind trained on and
+        As :func:`spm_live.training.first_model.evaluate.summary`, with ``varied_`` before scans of the kind trained on and
         ``instrument_`` before those of the simulated instrument.
     """
     detector = open_detector(ModelSettings(name=str(folder), provider="cpu", min_score=LEAST_SCORE))
@@ -169,7 +169,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_model(given.output, weights, command, schedule, given.scans, given.note)
     logger.info("%s", given.output)
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from spm_live.domain import InputSpec
-from spm_live.training.examples import Recipe, batch
-from spm_live.training.loss import MapLoss
-from spm_live.training.network import Weights, build_keras, folded_weights
+from spm_live.training.first_model.examples import Recipe, batch
+from spm_live.training.first_model.loss import MapLoss
+from spm_live.training.first_model.network import Weights, build_keras, folded_weights
 
 SETTLING_BATCHES = 100
 """Batches that the normalisations are averaged over after training."""

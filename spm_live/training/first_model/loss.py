@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spm_live.training.network import BOX_CHANNELS
+from spm_live.training.first_model.network import BOX_CHANNELS
 
 
 class MapLoss:
@@ -31,7 +31,7 @@ class MapLoss:
         Parameters
         ----------
         wanted : (B, H, W, classes + 9) tensor
-            :meth:`spm_live.training.targets.Targets.stacked`.
+            :meth:`spm_live.training.first_model.targets.Targets.stacked`.
         raw : (B, H, W, classes + 7) tensor
             Output map.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.domain import Letterbox
-from spm_live.training.network import PIXEL_SCALE, STRIDE
+from spm_live.training.first_model.network import PIXEL_SCALE, STRIDE
 from spm_live_drivers.synthetic import MOLECULE_CLASSES, SyntheticScan
 
 LEAST_VISIBLE = 0.2

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from spm_live.domain import Frame, FrameInfo, FrameRef, InputSpec, ModelInput, Trace
 from spm_live.prepare import prepare
-from spm_live.training.network import DEEPEST
-from spm_live.training.targets import targets
+from spm_live.training.first_model.network import DEEPEST
+from spm_live.training.first_model.targets import targets
 from spm_live_drivers.synthetic import SyntheticScan, draw_scan
 
 BORDER = 12
@@ -90,7 +90,7 @@ def batch(
     pictures : (size, crop, crop, 1) float32 array
         0 to 1.
     wanted : (size, crop / 2, crop / 2, channels) float32 array
-        :meth:`spm_live.training.targets.Targets.stacked`.
+        :meth:`spm_live.training.first_model.targets.Targets.stacked`.
     """
     pictures: list[NDArray[np.float32]] = []
     wanted: list[NDArray[np.float32]] = []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.training.network import (
+from spm_live.training.first_model.network import (
     BOX_CHANNELS,
     DEEPEST,
     PIXEL_SCALE,
@@ -83,7 +83,7 @@ def export_onnx(weights: Mapping[str, Weights], classes: int, rows: int, columns
     Parameters
     ----------
     weights : mapping of str to Weights
-        By layer, as :func:`spm_live.training.network.folded_weights` gives them.
+        By layer, as :func:`spm_live.training.first_model.network.folded_weights` gives them.
     classes : int
         Number of classes.
     rows, columns : int

@@ -117,8 +117,8 @@ def measure(folder: Path, scans: int) -> tuple[float, dict[str, float]]:
     float
         Threshold with the highest F1.
     dict of str to float
-        As :func:`spm_live.training.first_model.evaluate.summary`, with ``varied_`` before scans of the kind trained on and
-        ``instrument_`` before those of the simulated instrument.
+        As :func:`spm_live.training.first_model.evaluate.summary`, with ``varied_`` before scans of the kind trained on
+        and ``instrument_`` before those of the simulated instrument.
     """
     detector = open_detector(ModelSettings(name=str(folder), provider="cpu", min_score=LEAST_SCORE))
     try:

@@ -2,7 +2,7 @@
 
 ::
 
-    python scripts/bench.py [convert|frame|latency|history|daemon-memory|all]
+    python scripts/bench.py [convert|frame|latency|history|daemon-memory|recogniser|all]
 
 Ratios are taken side by side: every round runs both sides, and the median over the rounds counts. Needs the ``bench``
 and ``test`` extras; what is missing is told, not guessed. Exit code 1 if a goal was missed.
@@ -31,10 +31,20 @@ BENCHES = {
     "latency": "bench_latency",
     "history": "bench_history",
     "daemon-memory": "bench_daemon_memory",
+    "recogniser": "bench_recogniser",
 }
 BUSY = 0.5
 """Load per core from which the figures are not to be trusted."""
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "nanonispy2", "matplotlib")
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "tensorflow-cpu",
+    "tensorflow",
+    "keras",
+    "nanonispy2",
+    "matplotlib",
+)
 
 
 def main() -> int:

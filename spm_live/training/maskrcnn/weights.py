@@ -27,7 +27,7 @@ def save_npz(model: Any, path: Path) -> None:
         value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable, dtype=np.float32)
         small = value.astype(np.float16)
         values[_name(variable.path)] = small if np.isfinite(small).all() else value
-    np.savez_compressed(path, allow_pickle=False, **values)
+    np.savez_compressed(path, **values)
 
 
 def load_npz(model: Any, path: Path) -> list[str]:

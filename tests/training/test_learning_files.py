@@ -110,8 +110,9 @@ def test_what_a_person_may_have_wanted_is_noted(tmp_path: Path) -> None:
 def test_the_memory_estimate_grows_with_batch_and_size() -> None:
     small = TrainingSettings(rows=128, columns=128)
     large = TrainingSettings(rows=512, columns=512)
-    half = TrainingSettings(rows=512, columns=512, precision="mixed_bfloat16")
-    assert memory_mb(small, CONFIG) < memory_mb(half, CONFIG) < memory_mb(large, CONFIG)
+    assert 1200 < memory_mb(small, CONFIG) < memory_mb(large, CONFIG)
+    deep = NetworkConfig(classes=("a",), backbone="resnet50", anchor_sizes=((32,), (64,), (128,), (256,), (512,)))
+    assert memory_mb(large, deep) > 2 * memory_mb(large, CONFIG)
 
 
 def _model_folder(folder: Path, config: NetworkConfig, weights: bytes = b"w") -> Path:

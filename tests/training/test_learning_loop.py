@@ -248,6 +248,21 @@ def test_a_picture_that_cannot_be_made_is_told_with_its_step(tmp_path: Path) -> 
         _train(tmp_path, draw=draw)
 
 
+def test_a_full_disk_costs_checkpoints_but_not_what_was_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(folder: Path, checkpoint: object) -> Path:
+        raise OSError(28, "No space left on device")
+
+    whole = _train(tmp_path / "whole", validation=(_picture(),))
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    cramped = _train(tmp_path / "cramped", validation=(_picture(),))
+    assert "checkpoints of step 4 not written" in caplog.text
+    assert cramped.ending == "finished"
+    for one, other in zip(arrays_of(whole.model.weights), arrays_of(cramped.model.weights), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_the_average_is_what_its_formula_says_and_comes_back() -> None:
     model = Tiny()
     average = WeightAverage(model, 0.9)

@@ -12,17 +12,21 @@ import pytest
 pytest.importorskip("keras")
 pytest.importorskip("onnx")
 
-from spm_live.detect import load_manifest, open_detector  # noqa: E402
-from spm_live.errors import SetupError  # noqa: E402
-from spm_live.settings import ModelSettings  # noqa: E402
-from spm_live.training.evaluation import predict  # noqa: E402
-from spm_live.training.learning.average import arrays_of  # noqa: E402
-from spm_live.training.learning.finish import Finished  # noqa: E402
-from spm_live.training.learning.progress import Progress  # noqa: E402
-from spm_live.training.learning.run import prepare_lesson, run_training  # noqa: E402
-from spm_live.training.learning.settings import TrainingSettings, training_settings_from  # noqa: E402
+from spm_live.detect import load_manifest, open_detector
+from spm_live.errors import SetupError
+from spm_live.settings import ModelSettings
+from spm_live.training.evaluation import predict
+from spm_live.training.learning.average import arrays_of
+from spm_live.training.learning.finish import Finished
+from spm_live.training.learning.progress import Progress
+from spm_live.training.learning.run import prepare_lesson, run_training
+from spm_live.training.learning.settings import TrainingSettings, training_settings_from
+from spm_live.training.learning.step_cost import measure_step
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 SMALL: dict[str, Any] = {
     "channels": 16,
@@ -107,3 +111,11 @@ def test_a_few_steps_on_the_crop_make_every_loss_smaller(data_dir: Path, tmp_pat
     first, last = done.trained.rows[0], done.trained.rows[-1]
     for name in ("loss", "rpn_objectness", "class", "mask"):
         assert last[name] < first[name]
+
+
+def test_what_a_step_costs_can_be_measured() -> None:
+    cost = measure_step({"rows": 64, "columns": 64, "batch": 1, "network": SMALL}, steps=2)
+    assert cost.wall_s > 0
+    assert cost.process_s > 0
+    assert cost.weights > 100_000
+    assert cost.peak_mb is None or cost.peak_mb > 100

@@ -21,13 +21,14 @@ from spm_live.training.learning.start import find_start, start_config
 from spm_live.training.maskrcnn.config import NetworkConfig
 
 MB = 1024 * 1024
-RUN_MB = {"light": 160, "resnet50": 2200}
-"""Disk room of a run, in MB: two checkpoints of weights, their average and two moments each, twice the best weights,
-and the model; twice what was measured with 3 million and 45 million weights."""
-BYTES_PER_PIXEL = {"light": 9_000, "resnet50": 24_000}
-"""Memory that a training picture takes in float32, a pixel; see docs/how-to/train.md for how it was measured."""
-FIXED_MB = {"light": 1100, "resnet50": 2600}
-"""Memory that does not grow with the pictures: TensorFlow, weights, optimiser, batches that wait."""
+RUN_MB = {"light": 250, "resnet50": 3500}
+"""Disk room of a run, in MB, with 2.9 and 45 million weights: three checkpoints (one is written before one is removed)
+of weights, average and two moments; three times the best weights; and the model."""
+FIXED_MB = {"light": 1400, "resnet50": 3200}
+BYTES_PER_PIXEL = {"light": 1500, "resnet50": 4000}
+"""Memory in MB, and further bytes for each pixel of a batch; half as much again as was measured with TensorFlow 2.21 on
+an AMD EPYC, 2 cores: 954 MB for 1 x 128 x 128 px and 1180 MB for 4 x 256 x 256 px (light), 2324 MB for 1 x 128 x 128 px
+and 2610 MB for 2 x 256 x 256 px (resnet50); mixed_bfloat16 saves next to nothing."""
 NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
@@ -203,8 +204,7 @@ def _room(
 def memory_mb(settings: TrainingSettings, config: NetworkConfig) -> int:
     """Estimate of the memory that a run takes, in MB."""
     pixels = settings.batch * settings.rows * settings.columns
-    half = 0.6 if settings.precision == "mixed_bfloat16" else 1.0
-    return FIXED_MB[config.backbone] + round(pixels * BYTES_PER_PIXEL[config.backbone] * half / MB)
+    return FIXED_MB[config.backbone] + round(pixels * BYTES_PER_PIXEL[config.backbone] / MB)
 
 
 def _sizes(settings: TrainingSettings, training: Sequence[LabelledPicture], config: NetworkConfig) -> list[str]:

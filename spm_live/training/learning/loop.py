@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -256,8 +256,11 @@ class _Run:
             batches = loss_batches(self.validation, shape, self.settings.batch, self.config)
             numbers["loss"] = float(np.mean([self.learner.judge(batch)["loss"] for batch in batches]))
             self.looked_at = self.step
-            if self.best.look(self.step, numbers["score"], self.settings.validation.least_gain):
-                self._save_best(numbers)
+            before = replace(self.best)
+            if self.best.look(self.step, numbers["score"], self.settings.validation.least_gain) and not self._save_best(
+                numbers
+            ):
+                self.best.step, self.best.score = before.step, before.score
         log.look({"step": float(self.step)} | numbers)
         self._tell({}, numbers)
 
@@ -272,10 +275,10 @@ class _Run:
             variable.assign(found.arrays[name])
         self.best.step = found.step
 
-    def _save_best(self, numbers: Mapping[str, float]) -> None:
+    def _save_best(self, numbers: Mapping[str, float]) -> bool:
         values = arrays_of(self.learner.model.variables)
         arrays = {f"{number:05d}": value for number, value in enumerate(values)}
-        save_checkpoint(self.work / "best", Checkpoint(self.step, {"look": dict(numbers)}, arrays))
+        return self._write("best", Checkpoint(self.step, {"look": dict(numbers)}, arrays))
 
     def _checkpoint_is_due(self) -> bool:
         minutes = (self.clock() - self._saved_at) / 60
@@ -293,8 +296,17 @@ class _Run:
             "print": self._print,
             "seconds": self.pace.seconds,
         }
-        save_checkpoint(self.work / "checkpoints", Checkpoint(self.step, notes, arrays))
+        self._write("checkpoints", Checkpoint(self.step, notes, arrays))
         self._saved_at = self.clock()
+
+    def _write(self, folder: str, checkpoint: Checkpoint) -> bool:
+        """Write; False where the disk does not take it: what was learnt is worth more than a checkpoint."""
+        try:
+            save_checkpoint(self.work / folder, checkpoint)
+        except OSError as error:
+            logger.warning("%s of step %d not written (%s); training goes on", folder, checkpoint.step, error)
+            return False
+        return True
 
     def _broken(self, step: int, what: str) -> LearningError:
         found = load_checkpoint(self.work / "checkpoints")

@@ -86,7 +86,7 @@ def load_start(model: Any, path: Path) -> list[str]:
     if file.suffix == ".h5":
         from spm_live.training.maskrcnn.matterport import load_matterport
 
-        return list(load_matterport(model, file).not_loaded)
+        return list(load_matterport(model, file).kept)
     from spm_live.training.maskrcnn.weights import load_npz
 
     return load_npz(model, file)

@@ -82,7 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=100, help="frames of frame and latency (%(default)s)")
     parser.add_argument("--history", type=int, default=10_000, help="frames in the history (%(default)s)")
     parser.add_argument("--daemon-frames", type=int, default=2_000, help="frames of daemon-memory (%(default)s)")
-    parser.add_argument("--model", default="synthetic-small", help="model of frame and latency (%(default)s)")
+    parser.add_argument("--model", default="molecule-generic", help="model of frame and latency (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file, too")
     return parser.parse_args()
 

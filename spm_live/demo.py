@@ -25,6 +25,8 @@ def demo_settings(folder: Path, port: int) -> Settings:
             "folders": [{"path": folder / "scans", "settle_s": 0.3, "quiet_s": 20}],
             "store": {"path": folder / "results" / "demo.sqlite3"},
             "web": {"port": port},
+            # This one tells the three kinds of molecules apart that the simulated microscope scans.
+            "model": {"name": "synthetic-small"},
             # A demonstration must not take the ports of a daemon that runs beside it.
             "publish": {"enabled": False},
         },

@@ -135,7 +135,7 @@ class ZeroMQSettings(_Section):
 class ModelSettings(_Section):
     """The recogniser."""
 
-    name: str = Field("synthetic-small", description="A folder with manifest.json, or the name of an installed model.")
+    name: str = Field("molecule-generic", description="A folder with manifest.json, or the name of an installed model.")
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field("auto", description="What runs the network.")
     threads: int = Field(0, ge=0, le=256, description="Threads of ONNX Runtime; 0: one per core.")
     min_score: float | None = Field(None, ge=0, le=1, description="Overrides the manifest's score threshold.")

@@ -133,5 +133,5 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="synthetic-small", help="name or folder of a model (%(default)s)")
+    parser.add_argument("--model", default="molecule-generic", help="name or folder of a model (%(default)s)")
     parser.add_argument("--min-score", type=float, help="overrides the model's threshold, 0 to 1")

@@ -19,7 +19,7 @@ from spm_live.errors import SetupError
 from spm_live.publish.store import Store, StoreFullError
 from spm_live.settings import ModelSettings
 
-OPTIONS = DetectOptions(ModelSettings(), ReadOptions(), pictures=True)
+OPTIONS = DetectOptions(ModelSettings(name="synthetic-small"), ReadOptions(), pictures=True)
 
 
 def _table(path: Path) -> list[dict[str, str]]:

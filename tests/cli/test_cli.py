@@ -92,7 +92,7 @@ def test_check_is_content_with_what_would_run(tmp_path: Path, capsys: pytest.Cap
     assert main(["check", "--config", str(config)]) == 0
     out = capsys.readouterr().out
     assert "PROBLEM" not in out
-    assert "model synthetic-small" in out
+    assert "model molecule-generic" in out
 
 
 def test_formats_and_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ from spm_live.training.learning.check_before import MB, Machine, check_before, m
 from spm_live.training.learning.curves import draw_curves
 from spm_live.training.learning.drawing import LEARNT, batch_draw, drawn_classes, drawn_pictures
 from spm_live.training.learning.feed import Feed
+from spm_live.training.learning.finish import continued
 from spm_live.training.learning.report import render_report
 from spm_live.training.learning.run import prepare_lesson
 from spm_live.training.learning.settings import Shown, TrainingSettings, load_training_settings
@@ -274,6 +275,15 @@ def _made(**changes: Any) -> Made:
         notes=("p.png: <odd>",),
     )
     return replace(made, **changes)
+
+
+def test_a_picture_to_compare_on_is_continued_to_whole_tiles() -> None:
+    image = _picture(size=90).image
+    whole = continued(image, Shown(rows=64, columns=256, overlap_px=16))
+    assert whole.shape == (128, 256)
+    assert np.array_equal(whole[:90, :90], image)
+    assert np.array_equal(whole[90:, :90], image[:51:-1])
+    assert not (whole == 0).all(axis=1).any()
 
 
 def test_the_card_says_where_a_model_comes_from_and_what_it_is_not_good_for() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spm_live.detect.manifest import MANIFEST_FILE, InputSection, Manifest, TrainingWeights
 from spm_live.errors import SetupError
@@ -21,7 +22,7 @@ from spm_live.training.learning.check_before import model_name
 from spm_live.training.learning.loop import Trained
 from spm_live.training.learning.machine import machine, versions
 from spm_live.training.learning.report import render_report
-from spm_live.training.learning.settings import TrainingSettings
+from spm_live.training.learning.settings import Shown, TrainingSettings
 from spm_live.training.learning.validate import detector_for, judge_pictures, summary
 from spm_live.training.maskrcnn.weights import load_npz, save_npz
 from spm_live_drivers.registry import file_sha256
@@ -109,7 +110,7 @@ def finish(
         metrics=metrics,
     )
     _write_manifest(output, _manifest(trained, settings, made, output, command, min_score))
-    shown = [(one.name, np.asarray(one.image, dtype=np.float32)) for one in validation or training]
+    shown = [(one.name, continued(one.image, settings.shown)) for one in validation or training]
     manifest = _export(trained, output, shown)
     (output / "card.md").write_text(render_card(manifest, settings, made), encoding="utf-8")
     report = work / REPORT_FILE
@@ -118,6 +119,28 @@ def finish(
         encoding="utf-8",
     )
     return Finished(trained, output, report, manifest)
+
+
+def continued(image: NDArray[np.float32], shown: Shown) -> NDArray[np.float32]:
+    """Continue a picture by its mirror image until it is whole tiles.
+
+    Trained and exported network are compared on it. Where a tile is filled up with nothing, all proposals look alike,
+    and rounding alone decides which of them a network that has learnt little takes: it would be told to differ.
+
+    Parameters
+    ----------
+    image : (rows, columns) float32 array
+        NaN where not scanned.
+    shown : Shown
+        Shape of a tile.
+
+    Returns
+    -------
+    (n * shown.rows, m * shown.columns) float32 array
+    """
+    rows, columns = image.shape
+    more = ((0, -rows % shown.rows), (0, -columns % shown.columns))
+    return np.pad(np.asarray(image, dtype=np.float32), more, mode="symmetric")
 
 
 def _judge(trained: Trained, settings: TrainingSettings, pictures: Sequence[LabelledPicture]) -> list[Judged]:
@@ -178,7 +201,7 @@ def _write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _export(trained: Trained, output: Path, pictures: Sequence[tuple[str, np.ndarray]]) -> Manifest:
+def _export(trained: Trained, output: Path, pictures: Sequence[tuple[str, NDArray[np.float32]]]) -> Manifest:
     from spm_live.training.onnx_export.export import ExportSettings, export_model
     from spm_live.training.onnx_export.trained import read_manifest
 

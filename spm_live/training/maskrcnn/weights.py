@@ -20,7 +20,7 @@ def save_npz(model: Any, path: Path) -> None:
     path : Path
         Ends in ``.npz``. Names in the file are the paths of the variables.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for variable in model.variables:
         if "seed_generator" in variable.path or "optimizer" in variable.path:
             continue

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from spm_live.training.onnx_export.calibrate import best_range, occurrences
 from spm_live.training.onnx_export.plan import Flavour
 
+FIRST_LAYERS = ("stem1", "stem2", "conv1")
+"""They read the picture itself. In the light network eight bits in ``stem2`` changed the scores more than in any stage
+of residual blocks, and it does 3 % of the work."""
 LAST_LAYERS = ("rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
-"""They say scores, places and outlines, cost next to nothing, and stay float32; and so does the very first layer."""
+"""They say scores, places and outlines, cost next to nothing, and stay float32 too."""
 
 SAME_SCALE = ("MaxPool", "Resize")
 """They hand values on as they are."""
@@ -92,9 +95,7 @@ class _Quantiser:
 
     def _fits(self, node: Any) -> bool:
         if node.op_type in ("Conv", "Gemm"):
-            shape = self._weights[node.input[1]].dims
-            first = node.op_type == "Conv" and shape[1] == 1
-            return not first and node.name.rsplit("/", 1)[-1] not in LAST_LAYERS
+            return node.name.rsplit("/", 1)[-1] not in FIRST_LAYERS + LAST_LAYERS
         return node.op_type in ("Add", *SAME_SCALE) and node.name.startswith("trunk/")
 
     def _choose_scales(self, model: Any, pictures: Sequence[NDArray[np.float32]]) -> dict[str, tuple[float, int]]:

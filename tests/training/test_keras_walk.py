@@ -168,3 +168,23 @@ def test_what_cannot_be_written_is_refused_by_name(make, said):
     image = keras.Input((8, 8, 2))
     with pytest.raises(ValueError, match=said):
         walk(Graph(), keras.Model(image, make(image)), Value("image", (2, 8, 8), picture=True))
+
+
+@pytest.mark.parametrize("wide", [(), ("first",), ("first", "second")])
+def test_chosen_convolutions_stay_float32_among_halves(wide):
+    image = keras.Input((8, 8, 2))
+    value = keras.layers.ReLU()(keras.layers.Conv2D(3, 3, name="first")(image))
+    value = keras.layers.Add()([keras.layers.Conv2D(3, 1, name="second")(value), value])
+    model = restless(keras.Model(image, value))
+    graph = Graph()
+    (out,) = walk(graph, model, Value("image", (2, 8, 8), picture=True, wide=True), dtype=np.float16, wide_layers=wide)
+    graph.op("Cast", out.name, to=TensorProto.FLOAT, name="out")
+    shapes = {"image": [2, 2, 8, 8], "out": [2, *out.shape]}
+    ends = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes[name])] for name in shapes]
+    built = build_model(graph, *ends)
+    kinds = {one.name.split(".")[0]: one.data_type for one in built.graph.initializer}
+    assert {name for name, kind in kinds.items() if kind == TensorProto.FLOAT} == set(wide)
+    given = np.random.default_rng(4).normal(size=(2, 8, 8, 2)).astype(np.float32)
+    session = onnxruntime.InferenceSession(built.SerializeToString(), providers=["CPUExecutionProvider"])
+    (have,) = session.run(None, {"image": given.transpose(0, 3, 1, 2)})
+    np.testing.assert_allclose(have.transpose(0, 2, 3, 1), np.asarray(model(given)), rtol=0.01, atol=0.05)

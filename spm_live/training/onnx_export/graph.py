@@ -10,7 +10,7 @@ from spm_live.training.maskrcnn.roi_align import BOX_CELLS, MASK_CELLS
 from spm_live.training.onnx_export.heads import MASK_SIDE, Head, choose, draw, judge
 from spm_live.training.onnx_export.keras_walk import Value, walk
 from spm_live.training.onnx_export.nodes import FLOAT, FLOAT16, INT64, Graph, build_model
-from spm_live.training.onnx_export.plan import Plan, Precision
+from spm_live.training.onnx_export.plan import FIRST_LAYERS, Plan, Precision
 from spm_live.training.onnx_export.proposals import propose
 
 
@@ -85,8 +85,8 @@ class _Parts:
         self._rpn_weights: dict[str, str] = {}
 
     def trunk(self, graph: Graph) -> list[Value]:
-        source = Value(self._narrow(graph, "image"), (1, self._plan.rows, self._plan.columns), picture=True)
-        return walk(graph, self._model.trunk, source, dtype=self._dtype)
+        source = Value("image", (1, self._plan.rows, self._plan.columns), picture=True, wide=self._half)
+        return walk(graph, self._model.trunk, source, dtype=self._dtype, wide_layers=FIRST_LAYERS)
 
     def look(self, graph: Graph, level: Value, number: int) -> tuple[str, str]:
         with graph.scope(f"rpn{number}"):

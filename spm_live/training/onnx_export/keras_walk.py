@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.training.onnx_export.nodes import Graph
+from spm_live.training.onnx_export.nodes import FLOAT, FLOAT16, Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Value:
     block : int
         If above 1, every point still has to be spread over ``block`` x ``block`` points: its channels lie behind one
         another, those of the upper left point first.
+    wide : bool
+        Whether it is still float32 where the layers compute in float16.
     flat_of : (int, int, int) or None
         If it is a picture made flat in ONNX's order: channels, rows and columns of that picture.
     """
@@ -42,6 +44,7 @@ class Value:
     picture: bool = False
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     block: int = 1
+    wide: bool = False
     flat_of: tuple[int, int, int] | None = None
 
 
@@ -51,6 +54,7 @@ def walk(
     source: Value,
     *,
     dtype: type[np.floating[Any]] = np.float32,
+    wide_layers: Sequence[str] = (),
     known: dict[str, str] | None = None,
 ) -> list[Value]:
     """Add all layers of a model to a graph.
@@ -65,7 +69,9 @@ def walk(
     source : Value
         What the model reads.
     dtype : numpy type
-        Of the weights.
+        Of the weights, and of what the layers compute in: float32 or float16.
+    wide_layers : sequence of str
+        Convolutions that stay in float32.
     known : dict
         Names of the weights that are in the graph already; hand the same one to a second walk of the same model, and
         the weights are stored once.
@@ -80,18 +86,25 @@ def walk(
     ValueError
         If a layer, or an option of it, is none of the above.
     """
-    return _Walk(graph, model, source, dtype, {} if known is None else known).outputs()
+    return _Walk(graph, model, source, dtype, wide_layers, {} if known is None else known).outputs()
 
 
 class _Walk:
     """Follows the layers from the outputs back to the input, each once."""
 
     def __init__(
-        self, graph: Graph, model: Any, source: Value, dtype: type[np.floating[Any]], known: dict[str, str]
+        self,
+        graph: Graph,
+        model: Any,
+        source: Value,
+        dtype: type[np.floating[Any]],
+        wide_layers: Sequence[str],
+        known: dict[str, str],
     ) -> None:
         if len(model.inputs) != 1:
             raise ValueError(f"{model.name}: {len(model.inputs)} inputs, where one can be written")
         self._graph, self._model, self._dtype, self._known = graph, model, dtype, known
+        self._wide_layers = frozenset(wide_layers) if dtype is np.float16 else frozenset()
         self._values: dict[int, Value] = {id(model.inputs[0]): source}
         self._order: list[tuple[Any, Any, list[Any]]] = []
         self._readers: dict[int, list[Any]] = {}
@@ -108,7 +121,7 @@ class _Walk:
                     f"layer {layer.name} is a {type(layer).__name__}, which cannot be written as ONNX here"
                 )
             self._values[id(made)] = method(layer, values, made, read)
-        return [self._done(self._values[id(tensor)]) for tensor in self._model.outputs]
+        return [self._done(self._typed(self._values[id(tensor)])) for tensor in self._model.outputs]
 
     def _collect(self, tensor: Any) -> None:
         """Put the layers that lead to a tensor in order; with a stack of our own, since networks are deep."""
@@ -142,7 +155,7 @@ class _Walk:
         if not any(value.pads):
             return value
         top, left, bottom, right = value.pads
-        zero = self._graph.constant(np.array(0, dtype=self._dtype))
+        zero = self._graph.constant(np.array(0, dtype=np.float32 if value.wide else self._dtype))
         pads = self._graph.whole(0, 0, top, left, 0, 0, bottom, right)
         name = self._graph.op("Pad", value.name, pads, zero)
         channels, rows, columns = value.shape
@@ -150,9 +163,15 @@ class _Walk:
             value, name=name, shape=(channels, rows + top + bottom, columns + left + right), pads=(0, 0, 0, 0)
         )
 
-    def _weight(self, label: str, value: NDArray[Any]) -> str:
+    def _typed(self, value: Value, *, wide: bool = False) -> Value:
+        """Give a tensor the type that a layer computes in."""
+        if value.wide == wide:
+            return value
+        return replace(value, name=self._graph.cast(value.name, FLOAT if wide else FLOAT16), wide=wide)
+
+    def _weight(self, label: str, value: NDArray[Any], *, wide: bool = False) -> str:
         if label not in self._known:
-            array = np.ascontiguousarray(value.astype(self._dtype))
+            array = np.ascontiguousarray(value.astype(np.float32 if wide else self._dtype))
             self._known[label] = self._graph.constant(array, name=label)
         return self._known[label]
 
@@ -168,7 +187,8 @@ class _Walk:
     # One method for each kind of layer, found by its name.
 
     def _add_conv2d(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        value = values[0]
+        wide = layer.name in self._wide_layers
+        value = self._typed(values[0], wide=wide)
         _need(layer, groups=1, dilation_rate=(1, 1), data_format="channels_last")
         kernel = _array(layer.kernel)
         bias = _array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1], np.float32)
@@ -182,7 +202,7 @@ class _Walk:
             # Each point by itself: the points of a square may as well be pictures, and are spread afterwards.
             channels, rows, columns = value.shape
             shape = (channels, rows // block, columns // block)
-            value = Value(self._graph.reshape(value.name, -1, *shape), shape, picture=True)
+            value = replace(value, name=self._graph.reshape(value.name, -1, *shape), shape=shape, block=1)
         elif layer.padding == "same" or value.block > 1:
             value = self._settled(value)
         pads = value.pads
@@ -193,8 +213,8 @@ class _Walk:
         name = self._graph.op(
             "Conv",
             value.name,
-            self._weight(f"{layer.name}.kernel", kernel.transpose(3, 2, 0, 1)),
-            self._weight(f"{layer.name}.bias", bias),
+            self._weight(f"{layer.name}.kernel", kernel.transpose(3, 2, 0, 1), wide=wide),
+            self._weight(f"{layer.name}.bias", bias, wide=wide),
             name=layer.name,
             kernel_shape=list(layer.kernel_size),
             strides=list(layer.strides),
@@ -205,13 +225,13 @@ class _Walk:
         if block > 1:
             name = self._graph.reshape(name, -1, channels * block * block, rows, columns)
         shape = (channels, rows * block, columns * block)
-        return self._active(layer, Value(name, shape, picture=True, block=block))
+        return self._active(layer, Value(name, shape, picture=True, block=block, wide=wide))
 
     def _add_batchnormalization(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
         before, _, _ = read[0]._keras_history
         if type(before).__name__ == "Conv2D" and len(self._readers[id(read[0])]) == 1:
             return values[0]  # the convolution has taken it in
-        value = self._settled(values[0])
+        value = self._settled(self._typed(values[0]))
         _need(layer, axis=(-1, 3))
         scale, shift = _scale_and_shift(layer)
         shape = (-1, 1, 1) if value.picture else (-1,)
@@ -224,9 +244,9 @@ class _Walk:
         return replace(values[0], name=self._graph.op("Relu", values[0].name, name=layer.name))
 
     def _add_add(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        total = self._settled(values[0])
+        total = self._settled(self._typed(values[0]))
         for value in values[1:]:
-            other = self._settled(value)
+            other = self._settled(self._typed(value))
             if (other.shape, other.picture, other.flat_of) != (total.shape, total.picture, total.flat_of):
                 raise ValueError(f"layer {layer.name} adds tensors of {total.shape} and {other.shape}")
             total = replace(total, name=self._graph.op("Add", total.name, other.name, name=layer.name))
@@ -276,7 +296,7 @@ class _Walk:
         side = int(layer.kernel_size[0])
         if tuple(layer.kernel_size) != (side, side):
             raise ValueError(f"layer {layer.name}: kernel {layer.kernel_size} is not square")
-        value = self._settled(values[0])
+        value = self._settled(self._typed(values[0]))
         kernel = _array(layer.kernel)  # rows, columns, out, in
         bias = _array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[2], np.float32)
         name = self._graph.op(
@@ -295,10 +315,10 @@ class _Walk:
         value = self._settled(values[0])
         channels, rows, columns = value.shape if value.picture else (int(np.prod(value.shape)), 1, 1)
         name = self._graph.op("Flatten", value.name, axis=1, name=layer.name)
-        return Value(name, (channels * rows * columns,), flat_of=(channels, rows, columns))
+        return Value(name, (channels * rows * columns,), wide=value.wide, flat_of=(channels, rows, columns))
 
     def _add_dense(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        value = values[0]
+        value = self._typed(values[0])
         if len(value.shape) != 1:
             raise ValueError(f"layer {layer.name} reads {value.shape}; make it flat first")
         kernel = _array(layer.kernel)
@@ -316,7 +336,7 @@ class _Walk:
         return self._active(layer, Value(name, (kernel.shape[1],)))
 
     def _add_reshape(self, layer: Any, values: list[Value], made: Any, read: list[Any]) -> Value:
-        value = self._done(values[0])
+        value = self._done(self._typed(values[0]))
         name = value.name
         if value.picture:
             name = self._graph.op("Transpose", name, perm=[0, 2, 3, 1])

@@ -11,6 +11,12 @@ from spm_live.training.onnx_export.suppress import ROUNDS
 Flavour = Literal["cpu", "tensorrt"]
 Precision = Literal["fp32", "fp16", "int8"]
 
+FIRST_LAYERS = ("stem1", "stem2", "conv1")
+"""They read the picture itself, and stay float32 where others do not: 3 % of the work of the light network. In float16
+they moved scores by 0.01, all other layers together by 0.0005 (molecule-generic on the paper's tile 1); in eight bits
+``stem2`` moved them more than any stage of residual blocks.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

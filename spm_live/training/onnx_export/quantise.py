@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.training.onnx_export.calibrate import best_range, occurrences
-from spm_live.training.onnx_export.plan import Flavour
+from spm_live.training.onnx_export.plan import FIRST_LAYERS, Flavour
 
-FIRST_LAYERS = ("stem1", "stem2", "conv1")
-"""They read the picture itself. In the light network eight bits in ``stem2`` changed the scores more than in any stage
-of residual blocks, and it does 3 % of the work."""
 LAST_LAYERS = ("rpn_class_raw", "rpn_bbox_pred", "mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_mask")
 """They say scores, places and outlines, cost next to nothing, and stay float32 too."""
 

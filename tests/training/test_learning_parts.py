@@ -31,6 +31,7 @@ from spm_live.training.learning.settings import (
     load_training_settings,
     training_settings_from,
 )
+from spm_live.training.learning.shown import widened
 from spm_live.training.learning.stopping import Best, StopRequest
 from spm_live.training.learning.validate import average_precision, summary
 
@@ -350,3 +351,14 @@ def test_the_summary_counts_each_class_and_forgives_what_is_ignored() -> None:
 def test_notes_of_a_checkpoint_are_json_a_person_can_read(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, _checkpoint(7))
     assert json.loads(path.read_text(encoding="utf-8"))["step"] == 7
+
+
+@given(st.floats(0.2, 8), st.floats(20, 60), st.floats(0, 1))
+def test_widened_outlines_lie_further_out_by_as_much(by_px, side, shift):
+    corner = 40 + shift
+    square = np.array([[0, 0], [side, 0], [side, side], [0, side]]) + corner
+    molecules = (LabelledMolecule("a", (square,)), LabelledMolecule("a", (square + 100,), ignore=True))
+    picture = widened(LabelledPicture("p", np.zeros((220, 220), np.float32), molecules), by_px)
+    wanted = (corner - by_px, corner - by_px, corner + side + by_px, corner + side + by_px)
+    assert np.allclose(picture.molecules[0].box_px, wanted, atol=0.3)
+    assert picture.molecules[1] is molecules[1]

@@ -18,7 +18,7 @@ from spm_live.training.learning.finish import Finished, finish
 from spm_live.training.learning.loop import train
 from spm_live.training.learning.progress import OnProgress, log_progress
 from spm_live.training.learning.settings import TrainingSettings
-from spm_live.training.learning.shown import as_shown
+from spm_live.training.learning.shown import as_shown, widened
 from spm_live.training.learning.start import load_start
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _shown(pictures: Sequence[LabelledPicture], settings: TrainingSettings) -> t
     shown, problems = [], []
     for picture in pictures:
         try:
-            shown.append(as_shown(picture, settings.shown))
+            shown.append(as_shown(widened(picture, settings.outline_px), settings.shown))
         except FrameError as error:
             problems.append(f"{picture.name}: {error.reason}; correct its scale or shown.nm_per_px")
     if problems:

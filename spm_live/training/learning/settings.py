@@ -147,6 +147,9 @@ class TrainingSettings(_Section):
     start_from : Path or None
         Folder of a model, a table of weights (``.npz``), or matterport's ``mask_rcnn_coco.h5``; None for random
         weights.
+    outline_px : float
+        Labelled outlines are moved outwards by so much before they are learnt, in pixels of the labelled pictures:
+        where people drew them tighter than areas are to be measured.
     recipe : str
         Name of the recipe that changes labelled pictures.
     recipe_changes : mapping
@@ -192,6 +195,7 @@ class TrainingSettings(_Section):
     checkpoint_every: int = Field(default=500, ge=1)
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     start_from: Path | None = None
+    outline_px: float = Field(default=0.0, ge=0, le=50)
     recipe: str = "standard"
     recipe_changes: dict[str, Any] = Field(default_factory=dict)
     drawn_share: Share = 0.0

@@ -4,13 +4,45 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 
 from spm_live.domain import InputSpec
 from spm_live.prepare import letterbox_for, prepare, resample
 from spm_live.training.evaluation.predictions import frame_of
-from spm_live.training.labelled import LabelledPicture
+from spm_live.training.labelled import LabelledMolecule, LabelledPicture, coverage_of, rings_of
 from spm_live.training.learning.settings import Shown
+
+
+FINE = 4
+"""Outlines are moved on a grid this many times finer than the picture."""
+
+
+def widened(picture: LabelledPicture, by_px: float) -> LabelledPicture:
+    """Move the outlines of a picture outwards; what is to be ignored stays as it is.
+
+    Parameters
+    ----------
+    picture : LabelledPicture
+    by_px : float
+        How far, in pixels; 0 or more.
+    """
+    if not by_px:
+        return picture
+    molecules = tuple(one if one.ignore else _widened(one, by_px) for one in picture.molecules)
+    return replace(picture, molecules=molecules)
+
+
+def _widened(molecule: LabelledMolecule, by_px: float) -> LabelledMolecule:
+    x1, y1, x2, y2 = molecule.box_px
+    margin = by_px + 2
+    corner = np.floor([x1 - margin, y1 - margin])
+    columns, rows = (np.ceil([x2 + margin, y2 + margin]) - corner).astype(int).tolist()
+    rings = [(ring - corner) * FINE for ring in molecule.rings]
+    inside = coverage_of(rings, (rows * FINE, columns * FINE)) >= 0.5
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    moved = rings_of(np.asarray(away) <= by_px * FINE)
+    return replace(molecule, rings=tuple(ring / FINE + corner for ring in moved))
 
 
 def as_shown(picture: LabelledPicture, shown: Shown) -> LabelledPicture:

@@ -13,7 +13,6 @@ from spm_live.training.evaluation.predictions import frame_of
 from spm_live.training.labelled import LabelledMolecule, LabelledPicture, coverage_of, rings_of
 from spm_live.training.learning.settings import Shown
 
-
 FINE = 4
 """Outlines are moved on a grid this many times finer than the picture."""
 

@@ -180,17 +180,21 @@ def export_model(arguments: argparse.Namespace) -> int:
             rows=arguments.rows,
             columns=arguments.columns,
             max_detections=arguments.max_detections,
+            weight_bits=arguments.weight_bits,
         )
     except ValidationError as error:
         raise SetupError([f"--{one['loc'][0]}: {one['msg']}" for one in error.errors()]) from error
-    pictures = []
+    source, pictures = find_model(arguments.source), []
     if arguments.pictures:
         from spm_live.training.data import load_pictures
+        from spm_live.training.learning.shown import compared_with
+        from spm_live.training.onnx_export.trained import read_manifest
 
-        pictures = [(one.name, one.image) for one in load_pictures(arguments.pictures).pictures]
-    exported = export_folder(find_model(arguments.source), arguments.out, settings, pictures)
+        pictures = compared_with(load_pictures(arguments.pictures).pictures, read_manifest(source))
+    exported = export_folder(source, arguments.out, settings, pictures)
     print(f"{exported.path}: sha256 {exported.sha256}")
-    print(exported.parity)
+    for name, value in exported.parity.summary().items():
+        print(f"{name}: {value:g}")
     return EXIT_OK
 
 

@@ -26,6 +26,13 @@ def add_model_export(export: argparse.ArgumentParser) -> None:
     model.add_argument("--columns", type=int, help="of a tile, in px (left out: as the model says)")
     model.add_argument("--max-detections", type=int, help="most molecules in a tile (left out: as the model says)")
     model.add_argument(
+        "--weight-bits",
+        type=int,
+        choices=(7, 8),
+        default=8,
+        help="of int8; 7: no VNNI needed (%(default)s)",
+    )
+    model.add_argument(
         "--pictures", nargs="+", type=Path, help="labelled pictures to calibrate int8 with and to compare counts on"
     )
 

@@ -21,11 +21,10 @@ from spm_live.training.learning.check_before import MB, Machine, check_before, m
 from spm_live.training.learning.curves import draw_curves
 from spm_live.training.learning.drawing import LEARNT, batch_draw, drawn_classes, drawn_pictures
 from spm_live.training.learning.feed import Feed
-from spm_live.training.learning.finish import continued
 from spm_live.training.learning.report import render_report
 from spm_live.training.learning.run import prepare_lesson
 from spm_live.training.learning.settings import Shown, TrainingSettings, load_training_settings
-from spm_live.training.learning.shown import as_shown
+from spm_live.training.learning.shown import as_shown, continued
 from spm_live.training.learning.start import find_start
 from spm_live.training.learning.validate import loss_batches
 from spm_live.training.maskrcnn.config import NetworkConfig

@@ -22,7 +22,8 @@ from spm_live.training.learning.check_before import model_name
 from spm_live.training.learning.loop import Trained
 from spm_live.training.learning.machine import machine, versions
 from spm_live.training.learning.report import render_report
-from spm_live.training.learning.settings import Shown, TrainingSettings
+from spm_live.training.learning.settings import TrainingSettings
+from spm_live.training.learning.shown import continued
 from spm_live.training.learning.validate import detector_for, judge_pictures, summary
 from spm_live.training.maskrcnn.weights import load_npz, save_npz
 from spm_live_drivers.registry import file_sha256
@@ -119,28 +120,6 @@ def finish(
         encoding="utf-8",
     )
     return Finished(trained, output, report, manifest)
-
-
-def continued(image: NDArray[np.float32], shown: Shown) -> NDArray[np.float32]:
-    """Continue a picture by its mirror image until it is whole tiles.
-
-    Trained and exported network are compared on it. Where a tile is filled up with nothing, all proposals look alike,
-    and rounding alone decides which of them a network that has learnt little takes: it would be told to differ.
-
-    Parameters
-    ----------
-    image : (rows, columns) float32 array
-        NaN where not scanned.
-    shown : Shown
-        Shape of a tile.
-
-    Returns
-    -------
-    (n * shown.rows, m * shown.columns) float32 array
-    """
-    rows, columns = image.shape
-    more = ((0, -rows % shown.rows), (0, -columns % shown.columns))
-    return np.pad(np.asarray(image, dtype=np.float32), more, mode="symmetric")
 
 
 def _judge(trained: Trained, settings: TrainingSettings, pictures: Sequence[LabelledPicture]) -> list[Judged]:

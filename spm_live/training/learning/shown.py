@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from spm_live.detect.manifest import Manifest
 from spm_live.domain import InputSpec
 from spm_live.prepare import letterbox_for, prepare, resample
 from spm_live.training.evaluation.predictions import frame_of
@@ -78,3 +81,45 @@ def as_shown(picture: LabelledPicture, shown: Shown) -> LabelledPicture:
     scale = np.array([box.scale_x, box.scale_y])
     molecules = tuple(replace(one, rings=tuple(ring * scale for ring in one.rings)) for one in picture.molecules)
     return replace(picture, image=image, molecules=molecules, nm_per_px=shown.nm_per_px or picture.nm_per_px)
+
+
+def continued(image: NDArray[np.float32], shown: Shown) -> NDArray[np.float32]:
+    """Continue a picture by its mirror image until it is whole tiles.
+
+    Trained and exported network are compared on it. Where a tile is filled up with nothing, all proposals look alike,
+    and rounding alone decides which of them a network that has learnt little takes: it would be told to differ.
+
+    Parameters
+    ----------
+    image : (rows, columns) float32 array
+        NaN where not scanned.
+    shown : Shown
+        Shape of a tile.
+
+    Returns
+    -------
+    (n * shown.rows, m * shown.columns) float32 array
+    """
+    rows, columns = image.shape
+    more = ((0, -rows % shown.rows), (0, -columns % shown.columns))
+    return np.pad(np.asarray(image, dtype=np.float32), more, mode="symmetric")
+
+
+def compared_with(pictures: Sequence[LabelledPicture], manifest: Manifest) -> list[tuple[str, NDArray[np.float32]]]:
+    """Pictures as an exported network is calibrated with them and compared on: prepared as the model wants them.
+
+    Returns
+    -------
+    list of (str, (rows, columns) float32 array)
+        Names and whole tiles.
+    """
+    wanted = manifest.input
+    shown = Shown(
+        rows=wanted.rows,
+        columns=wanted.columns,
+        nm_per_px=wanted.nm_per_px,
+        overlap_px=wanted.overlap_px,
+        levelling=wanted.levelling,
+        contrast=wanted.contrast,
+    )
+    return [(one.name, continued(as_shown(one, shown).image, shown)) for one in pictures]

@@ -91,6 +91,7 @@ def _model_class() -> Any:
             self.mask_head = build_mask_head(config)
             self.noise = keras.random.SeedGenerator(seed)
             self.trackers = [keras.metrics.Mean(name=name) for name in LOSSES]
+            self.detected_shape: tuple[int, ...] = ()
             self.built = True
 
         # Detecting -----------------------------------------------------------------------------------------------
@@ -193,6 +194,11 @@ def _model_class() -> Any:
                 ``boxes`` (B, N, 4), ``scores`` (B, N) falling, ``classes`` (B, N), ``masks`` (B, N, 28, 28) in 0 to 1
                 over the box. Score, box, class and mask of an unused place are 0.
             """
+            shape = tuple(images.shape[1:3])
+            if shape != self.detected_shape:
+                # TensorFlow would make one function for all shapes, and the shape of a picture must be known in it.
+                self.make_predict_function(force=True)
+                self.detected_shape = shape
             found = self.predict_on_batch({"image": images})
             return {name: np.asarray(value) for name, value in found.items()}
 

@@ -32,7 +32,7 @@ def encode(pictures: Sequence[LabelledPicture], config: NetworkConfig) -> dict[s
     dict of str to array
         ``image`` (B, rows, columns, 1) float32; ``boxes`` (B, G, 4) float32, x1, y1, x2, y2 of the visible part;
         ``classes`` (B, G) int32, -1 in empty places and -2 for what is to be ignored; ``masks`` (B, G, 56, 56) uint8,
-        0 or 1 over the box. Of more than G molecules the smallest are left out and ignored as far as places go.
+        0 or 1 over the box. Of more than G molecules the smallest are left out, and learnt as background.
     """
     count = config.max_truths
     images = np.stack([np.nan_to_num(one.image, nan=0.0) for one in pictures])[..., None].astype(np.float32)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from spm_live.detect.manifest import InputSection
 from spm_live.domain import Levelling
 from spm_live.errors import SetupError
 from spm_live.training.maskrcnn.config import NetworkConfig, resnet50_config
@@ -42,19 +43,10 @@ class Stage(_Section):
     rate: float = Field(gt=0, le=1)
 
 
-class Shown(_Section):
-    """What the finished model will be shown; training pictures are prepared in the same way.
+class Shown(InputSection):
+    """What the finished model will be shown, as its manifest will say; training pictures are prepared in the same way.
 
-    Parameters
-    ----------
-    rows, columns : int
-        Shape of one tile of the exported network, in pixels.
-    nm_per_px : float or None
-        Pixel pitch that every picture is resampled to, in nm; None to take pictures in their own pixels.
-    overlap_px : int
-        How far neighbouring tiles overlap; at least the largest molecule.
-    levelling, contrast
-        As in :class:`spm_live.domain.InputSpec`.
+    The defaults are those of labelled pictures: taken in their own pixels, and levelled already.
     """
 
     rows: int = Field(default=512, ge=32, le=8192)
@@ -62,15 +54,6 @@ class Shown(_Section):
     nm_per_px: float | None = Field(default=None, gt=0, le=1000)
     overlap_px: int = Field(default=96, ge=0)
     levelling: Levelling = Levelling.NONE
-    contrast: tuple[Share, Share] = (0.005, 0.995)
-
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
-        if self.contrast[0] >= self.contrast[1]:
-            raise ValueError(f"contrast {list(self.contrast)} must rise")
-        if 2 * self.overlap_px > min(self.rows, self.columns):
-            raise ValueError(f"overlap_px {self.overlap_px} is more than half a tile of {self.rows} x {self.columns}")
-        return self
 
 
 class Validation(_Section):

@@ -113,13 +113,5 @@ def compared_with(pictures: Sequence[LabelledPicture], manifest: Manifest) -> li
     list of (str, (rows, columns) float32 array)
         Names and whole tiles.
     """
-    wanted = manifest.input
-    shown = Shown(
-        rows=wanted.rows,
-        columns=wanted.columns,
-        nm_per_px=wanted.nm_per_px,
-        overlap_px=wanted.overlap_px,
-        levelling=wanted.levelling,
-        contrast=wanted.contrast,
-    )
+    shown = Shown.model_validate(manifest.input.model_dump())
     return [(one.name, continued(as_shown(one, shown).image, shown)) for one in pictures]

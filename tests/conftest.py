@@ -12,10 +12,11 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# No test measures time, not even by accident on a busy machine.
-# Where CI is set, examples are drawn from the test alone, so that the same tests on the same code give the same answer.
-settings.register_profile("untimed", deadline=None, derandomize=bool(os.environ.get("CI")))
-settings.load_profile("untimed")
+# No test measures time, not even by accident on a busy machine. Examples are drawn from the test alone, so that the same
+# tests on the same code give the same answer to everybody; who looks for new ones adds --hypothesis-profile=search.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -17,11 +17,12 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from spm_live.domain import Levelling, ReadOptions, Trace
 from spm_live.errors import SetupError
+from spm_live.settings_live import LiveSettings, NanonisSettings, RuleSettings, Section
 
 
 def is_loopback(host: str) -> bool:
@@ -46,10 +47,6 @@ def endpoint_is_local(endpoint: str) -> bool:
     return parts.scheme in {"ipc", "inproc"} or (parts.scheme == "tcp" and is_loopback(parts.netloc.rsplit(":", 1)[0]))
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Observer(StrEnum):
     """How a folder is watched."""
 
@@ -58,7 +55,7 @@ class Observer(StrEnum):
     POLLING = "polling"
 
 
-class CurveSettings(_Section):
+class CurveSettings(Section):
     """CURVE keys of a ZeroMQ socket, as 40-character Z85 text (``spm-live keys`` makes a pair)."""
 
     public_key: str = Field(min_length=40, max_length=40)
@@ -66,7 +63,7 @@ class CurveSettings(_Section):
     server_key: str | None = Field(None, min_length=40, max_length=40, description="Needed by the side that connects.")
 
 
-class FolderSettings(_Section):
+class FolderSettings(Section):
     """One watched folder."""
 
     path: Path = Field(description="The instrument's output folder.")
@@ -111,7 +108,7 @@ class FolderSettings(_Section):
         )
 
 
-class ZeroMQSettings(_Section):
+class ZeroMQSettings(Section):
     """One ZeroMQ socket that frames arrive on."""
 
     mode: Literal["agent", "pull", "sub"] = Field(
@@ -132,7 +129,7 @@ class ZeroMQSettings(_Section):
         return self
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """The recogniser."""
 
     name: str = Field("molecule-generic", description="A folder with manifest.json, or the name of an installed model.")
@@ -143,7 +140,7 @@ class ModelSettings(_Section):
     levelling: Levelling | None = Field(None, description="Overrides the manifest's levelling.")
 
 
-class StoreSettings(_Section):
+class StoreSettings(Section):
     """Where results are kept."""
 
     path: Path = Field(
@@ -152,7 +149,7 @@ class StoreSettings(_Section):
     min_free_mb: int = Field(200, ge=0, description="With less room than this on the disk, frames wait in the queue.")
 
 
-class WebSettings(_Section):
+class WebSettings(Section):
     """The viewer and the HTTP interface."""
 
     enabled: bool = True
@@ -173,7 +170,7 @@ class WebSettings(_Section):
         return self
 
 
-class PublishSettings(_Section):
+class PublishSettings(Section):
     """The ZeroMQ publisher."""
 
     enabled: bool = True
@@ -196,7 +193,7 @@ class PublishSettings(_Section):
         return self
 
 
-class DaemonSettings(_Section):
+class DaemonSettings(Section):
     """Queues and limits."""
 
     queue_size: int = Field(64, ge=1, le=100_000, description="Arrivals that may wait; the rest wait in the folder.")
@@ -212,6 +209,9 @@ class Settings(BaseSettings):
 
     folders: tuple[FolderSettings, ...] = Field((), description="Watched folders.")
     zeromq: tuple[ZeroMQSettings, ...] = Field((), description="Sockets that frames arrive on.")
+    nanonis: tuple[NanonisSettings, ...] = Field((), description="Controllers asked for the frame in progress.")
+    live: LiveSettings = LiveSettings()
+    rules: tuple[RuleSettings, ...] = Field((), description="What to be told of, and how.")
     model: ModelSettings = ModelSettings()
     store: StoreSettings = Field(default_factory=StoreSettings)
     web: WebSettings = WebSettings()
@@ -232,8 +232,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _something_to_watch(self) -> Self:
-        if not self.folders and not self.zeromq:
-            raise ValueError("nothing to watch: add a [[folders]] or a [[zeromq]] section")
+        if not self.folders and not self.zeromq and not self.nanonis:
+            raise ValueError("nothing to watch: add a [[folders]], a [[zeromq]] or a [[nanonis]] section")
         return self
 
 
@@ -306,6 +306,9 @@ def _field_names(loc: tuple[str | int, ...]) -> list[str]:
     sections: dict[str, type[BaseModel]] = {
         "folders": FolderSettings,
         "zeromq": ZeroMQSettings,
+        "nanonis": NanonisSettings,
+        "live": LiveSettings,
+        "rules": RuleSettings,
         "curve": CurveSettings,
         "model": ModelSettings,
         "store": StoreSettings,

@@ -12,8 +12,8 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# No test measures time, not even by accident on a busy machine. Examples are drawn from the test alone, so that the same
-# tests on the same code give the same answer to everybody; who looks for new ones adds --hypothesis-profile=search.
+# No test measures time, not even by accident on a busy machine. Examples are drawn from the test alone, so that the
+# same tests on the same code give the same answer to everybody; --hypothesis-profile=search looks for new ones.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.register_profile("search", deadline=None)
 settings.load_profile("steady")

@@ -28,8 +28,9 @@ SAME = 0.9995
 ``molecules/00.png`` reach 0.997 over the size of ten molecules and 0.9992 over that of two; its crop and its tile have
 0.99995, a copy compressed as JPEG (quality 50) 0.9997."""
 GREY_STEP_VARIANCE = (1 / 255) ** 2 / 12
-"""Variance that rounding to 256 greys adds: uniform over one step (Bennett 1948, doi:10.1002/j.1538-7305.1948.tb01340.x).
-In a crop of little contrast, saved as its own picture, it alone takes 0.0005 off the correlation."""
+"""Variance that rounding to 256 greys adds, uniform over one step (Bennett 1948,
+doi:10.1002/j.1538-7305.1948.tb01340.x). In a crop of little contrast, saved as a picture of its own, it takes 0.0005
+off the correlation."""
 LEAST_SIDE = 8
 LEAST_AREA = 400
 """Smaller rectangles agree by chance."""

@@ -1,0 +1,1 @@
+"""How good a scan is, from the lines at hand."""

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.domain import ClassCount, DaemonStatus, Fault, FrameRef, ModelIdentity, Molecule, Processed, SourceStatus
+from spm_live.domain import (
+    ClassCount,
+    DaemonStatus,
+    Fault,
+    FrameInfo,
+    FrameRef,
+    ModelIdentity,
+    Molecule,
+    Processed,
+    SourceStatus,
+)
 
 Message = dict[str, Any]
 
@@ -57,36 +67,19 @@ def frame_message(
     """
     found = processed.map
     info = found.frame
-    geometry = info.geometry
     return {
-        **_envelope("frame"),
+        **envelope("frame"),
         "id": frame_id,
         "name": plain_text(info.ref.name),
         "source": plain_text(info.ref.source),
         "sha256": plain_text(info.ref.sha256),
         "format": plain_text(info.format),
-        "channel": plain_text(info.ref.channel),
-        "trace": str(info.ref.trace) if info.ref.trace is not None else None,
-        "direction": str(info.direction),
-        "unit": plain_text(info.unit),
-        "rows": int(geometry.rows),
-        "columns": int(geometry.columns),
+        **scan_fields(info),
         "complete_rows": int(info.complete_rows),
         "partial": info.partial,
-        "size_nm": _numbers(geometry.size_nm),
-        "center_nm": _numbers(geometry.center_nm),
-        "angle_deg": finite(geometry.angle_deg),
-        "nm_per_px": _numbers(geometry.nm_per_px),
-        "bias_v": finite(info.bias_v),
-        "setpoint": finite(info.setpoint),
-        "setpoint_unit": plain_text(info.setpoint_unit),
-        "started": iso(info.started),
         "ended": iso(info.ended),
         "processed": iso(when),
-        "instrument": plain_text(info.instrument),
-        "comment": plain_text(info.comment),
-        "warnings": [plain_text(warning) for warning in info.warnings],
-        "model": _model(found.model),
+        "model": model_body(found.model),
         "scanned_area_nm2": finite(found.scanned_area_nm2),
         "coverage": finite(found.coverage),
         "total": found.total,
@@ -94,7 +87,7 @@ def frame_message(
         "timings_ms": {plain_text(stage): finite(spent) for stage, spent in processed.timings_ms.items()},
         "supersedes": sorted(supersedes),
         "superseded_by": superseded_by,
-        "molecules": _molecules(found.molecules),
+        "molecules": molecule_bodies(found.molecules),
     }
 
 
@@ -114,7 +107,7 @@ def fault_message(fault_id: int, fault: Fault) -> Message:
         What went wrong.
     """
     return {
-        **_envelope("fault"),
+        **envelope("fault"),
         "id": fault_id,
         "source": plain_text(fault.source),
         "name": plain_text(FrameRef(fault.source).name),
@@ -129,11 +122,11 @@ def fault_message(fault_id: int, fault: Fault) -> Message:
 def status_message(status: DaemonStatus) -> Message:
     """Tell how the daemon stands."""
     return {
-        **_envelope("status"),
+        **envelope("status"),
         "state": str(status.state),
         "detail": plain_text(status.detail),
         "since": iso(status.since),
-        "model": _model(status.model) if status.model is not None else None,
+        "model": model_body(status.model) if status.model is not None else None,
         "sources": [_source(source) for source in status.sources],
         "queued": int(status.queued),
         "queue_size": int(status.queue_size),
@@ -209,15 +202,42 @@ def outline_points(flat: NDArray[np.float32], lengths: Iterable[int]) -> list[li
     return [list(islice(points, length)) for length in lengths]
 
 
-def _envelope(kind: str) -> Message:
+def scan_fields(info: FrameInfo) -> Message:
+    """Tell what finished frames and those in progress have in common: channel, geometry, and how it was scanned."""
+    geometry = info.geometry
+    return {
+        "channel": plain_text(info.ref.channel),
+        "trace": str(info.ref.trace) if info.ref.trace is not None else None,
+        "direction": str(info.direction),
+        "unit": plain_text(info.unit),
+        "rows": int(geometry.rows),
+        "columns": int(geometry.columns),
+        "size_nm": numbers(geometry.size_nm),
+        "center_nm": numbers(geometry.center_nm),
+        "angle_deg": finite(geometry.angle_deg),
+        "nm_per_px": numbers(geometry.nm_per_px),
+        "bias_v": finite(info.bias_v),
+        "setpoint": finite(info.setpoint),
+        "setpoint_unit": plain_text(info.setpoint_unit),
+        "started": iso(info.started),
+        "instrument": plain_text(info.instrument),
+        "comment": plain_text(info.comment),
+        "warnings": [plain_text(warning) for warning in info.warnings],
+    }
+
+
+def envelope(kind: str) -> Message:
+    """The fields of every message; ``run`` and ``seq`` are None until the feed stamps them."""
     return {"schema": MESSAGE_SCHEMA, "type": kind, "run": None, "seq": None}
 
 
-def _numbers(values: Iterable[float]) -> list[float | None]:
+def numbers(values: Iterable[float]) -> list[float | None]:
+    """Several at once through :func:`finite`."""
     return [finite(value) for value in values]
 
 
-def _model(model: ModelIdentity) -> Message:
+def model_body(model: ModelIdentity) -> Message:
+    """Tell which model."""
     return {"name": plain_text(model.name), "version": plain_text(model.version), "sha256": plain_text(model.sha256)}
 
 
@@ -230,7 +250,8 @@ def _count(count: ClassCount) -> Message:
     }
 
 
-def _molecules(molecules: Sequence[Molecule]) -> list[Message]:
+def molecule_bodies(molecules: Sequence[Molecule]) -> list[Message]:
+    """Tell molecules, in the order they are in."""
     outlines = [molecule.outline_px for molecule in molecules]
     flat = np.fromiter(chain.from_iterable(chain.from_iterable(outlines)), dtype=np.float32)
     rounded = outline_points(flat, map(len, outlines))
@@ -241,12 +262,12 @@ def _molecule(molecule: Molecule, outline: list[list[float]]) -> Message:
     return {
         "label": plain_text(molecule.label),
         "score": finite(molecule.score),
-        "center_nm": _numbers(molecule.center_nm),
+        "center_nm": numbers(molecule.center_nm),
         "area_nm2": finite(molecule.area_nm2),
         "length_nm": finite(molecule.length_nm),
         "width_nm": finite(molecule.width_nm),
         "orientation_deg": finite(molecule.orientation_deg),
-        "box_px": _numbers(molecule.box_px),
+        "box_px": numbers(molecule.box_px),
         "outline_px": outline,
         "touches_edge": bool(molecule.touches_edge),
         "spectra": [plain_text(source) for source in molecule.spectra],

@@ -28,6 +28,11 @@ class Ground:
         self._discs = np.empty((256, 3))
         self._count = 0
 
+    @property
+    def discs(self) -> NDArray[np.float64]:
+        """All that is taken, in the order in which it was: x, y and radius in nm, (N, 3); a copy."""
+        return self._discs[: self._count].copy()
+
     def take(self, x_nm: float, y_nm: float, radius_nm: float) -> bool:
         """Take a disc if it is free."""
         held = self._discs[: self._count]
@@ -63,13 +68,14 @@ def place_molecules(rng: np.random.Generator, sample: Sample, ground: Ground) ->
     places = rng.uniform(-0.5, 0.5, (darts, 2)) * (width, height)
     turns = _loose_angles(rng, sample, darts)
     for kind, (x, y), turn in zip(kinds, places, turns, strict=True):
-        if ground.take(x, y, _radius(sample, kind)):
+        if ground.take(x, y, radius_nm(sample, kind)):
             found.append((int(kind), float(x), float(y), float(turn)))
     rows = np.array(found, dtype=np.float64).reshape(-1, 4)[:MAX_MOLECULES]
     return Placed(rows[:, 0].astype(np.int64), rows[:, 1:3], rows[:, 3])
 
 
-def _radius(sample: Sample, kind: int) -> float:
+def radius_nm(sample: Sample, kind: int) -> float:
+    """Radius of the disc that a molecule of a species holds, its part of the gap included."""
     return sample.species[kind].width_nm / 2 * (1 + sample.gap)
 
 
@@ -105,6 +111,6 @@ def _island(rng: np.random.Generator, sample: Sample, ground: Ground) -> list[tu
     places += rng.normal(0, 0.012 * one.breadth_nm, places.shape)
     result = []
     for x, y in places[(np.abs(places) < half).all(axis=1)][:MAX_MOLECULES]:
-        ground.hold(x, y, _radius(sample, kind))
+        ground.hold(x, y, radius_nm(sample, kind))
         result.append((kind, float(x), float(y), float(inner + rng.normal(0, 0.03))))
     return result

@@ -126,7 +126,7 @@ def draw_scan(
     surface += draw_corrugation(rng, sample, grid)
     surface += draw_adsorbates(rng, sample, grid, ground, tip.blur_nm)
     patches = draw_molecules(rng, sample.species, placed, grid.shape, grid.pitch_nm, tip.blur_nm)
-    raised, owner = _lay(patches, grid.shape)
+    raised, owner = lay_molecules(patches, grid.shape)
     seen = see_with_second_apex(surface + raised, tip, grid)
     forward, backward = record(rng, seen, tip, grid, direction is ScanDirection.UP)
     return SyntheticScan(
@@ -134,12 +134,27 @@ def draw_scan(
         heights_backward=np.ascontiguousarray(backward * np.float32(1e-9)),
         geometry=geometry,
         direction=direction,
-        molecules=_truth(sample, placed, patches, owner, grid),
+        molecules=tuple(molecule for _, molecule in seen_molecules(sample, placed, patches, owner, grid)),
     )
 
 
-def _lay(patches: Patches, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Put the molecules into one picture: where two meet, the higher one is seen and owns the pixel (-1: nobody)."""
+def lay_molecules(patches: Patches, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Put the molecules into one picture: where two meet, the higher one is seen and owns the pixel.
+
+    Parameters
+    ----------
+    patches : Patches
+        The molecules.
+    shape : (int, int)
+        Rows and columns of the picture.
+
+    Returns
+    -------
+    raised : (rows, columns) float32 array
+        Height over the bare surface, in nm.
+    owner : (rows, columns) int32 array
+        Index of the molecule that is seen; -1: none.
+    """
     raised = np.zeros(shape, dtype=np.float32)
     owner = np.full(shape, -1, dtype=np.int32)
     for index in range(len(patches.corners)):
@@ -164,9 +179,27 @@ def _overlap(patches: Patches, index: int, shape: tuple[int, int]) -> tuple[tupl
     return (window[0], window[1]), (inner[0], inner[1])
 
 
-def _truth(
+def seen_molecules(
     sample: Sample, placed: Placed, patches: Patches, owner: NDArray[np.int32], grid: Grid
-) -> tuple[SyntheticMolecule, ...]:
+) -> list[tuple[int, SyntheticMolecule]]:
+    """Tell what is true about every molecule of which a pixel is seen.
+
+    Parameters
+    ----------
+    sample : Sample
+        Has the species.
+    placed, patches : Placed, Patches
+        The molecules, the same ones in both.
+    owner : (rows, columns) int32 array
+        From :func:`lay_molecules`.
+    grid : Grid
+        Pixel pitch; the places are counted from its middle.
+
+    Returns
+    -------
+    list of (int, SyntheticMolecule)
+        Index into ``placed``, and the truth.
+    """
     found = []
     rows, columns = grid.shape
     for index in range(len(placed)):
@@ -180,17 +213,16 @@ def _truth(
         left, right = int(filled_columns[0]), int(filled_columns[-1]) + 1
         y, x = window[0].start, window[1].start
         label = sample.species[placed.species[index]].label
-        found.append(
-            SyntheticMolecule(
-                label=label,
-                center_px=(
-                    float(placed.xy_nm[index, 0] / grid.pitch_nm[0] + columns / 2 - 0.5),
-                    float(rows / 2 - 0.5 - placed.xy_nm[index, 1] / grid.pitch_nm[1]),
-                ),
-                box_px=(x + left, y + top, x + right, y + bottom),
-                mask=mask[top:bottom, left:right],
-                angle_deg=float(np.degrees(placed.angle_rad[index]) % SYMMETRY_DEG[label]),
-                visible=float(np.count_nonzero(whole[inner]) / np.count_nonzero(whole)),
-            )
+        molecule = SyntheticMolecule(
+            label=label,
+            center_px=(
+                float(placed.xy_nm[index, 0] / grid.pitch_nm[0] + columns / 2 - 0.5),
+                float(rows / 2 - 0.5 - placed.xy_nm[index, 1] / grid.pitch_nm[1]),
+            ),
+            box_px=(x + left, y + top, x + right, y + bottom),
+            mask=mask[top:bottom, left:right],
+            angle_deg=float(np.degrees(placed.angle_rad[index]) % SYMMETRY_DEG[label]),
+            visible=float(np.count_nonzero(whole[inner]) / np.count_nonzero(whole)),
         )
-    return tuple(found)
+        found.append((index, molecule))
+    return found

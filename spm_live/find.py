@@ -1,4 +1,7 @@
-"""What one process does with one file: read it, find its molecules, draw it. Daemon and batch both call this."""
+"""What one process does with one file: read it, find its molecules, draw it; and with a scan in progress.
+
+Daemon and batch both call this.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 
 from spm_live.detect import open_detector
 from spm_live.domain import Frame, ModelInput, Processed, ReadOptions
+from spm_live.live.follow import FollowScans, LiveJob, LiveResult
 from spm_live.locate import spectra_of
 from spm_live.pipeline import process
 from spm_live.prepare import draw_preview
@@ -37,6 +41,7 @@ class FindMolecules:
     def __init__(self, settings: ModelSettings) -> None:
         self._detector = open_detector(settings)
         self._spectra = SpectraBeside()
+        self._scans = FollowScans(self._detector)
         self.identity = self._detector.manifest.identity
         self.classes = tuple(self._detector.manifest.classes)
 
@@ -51,6 +56,10 @@ class FindMolecules:
             preview, thumbnail = watch.picture.result()
             watch("draw", preview)
         return Processed(molecule_map, preview, thumbnail, watch.laps_ms)
+
+    def follow(self, job: LiveJob) -> LiveResult:
+        """Take in new lines of a scan in progress; see :class:`spm_live.live.follow.FollowScans`."""
+        return self._scans(job)
 
 
 def _read(job: Job) -> Frame:

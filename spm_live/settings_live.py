@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -30,18 +31,23 @@ class NanonisSettings(Section):
         0.5, ge=0.02, le=60, description="Least time between two questions, in s; never more than one a line."
     )
     timeout_s: float = Field(5.0, gt=0, le=60, description="A reply that takes longer means a lost connection, in s.")
-    keep_unsaved: bool = Field(
-        True, description="A scan that the instrument does not save is kept as it was seen, also if it was stopped."
-    )
-    file_wait_s: float = Field(
-        60.0, gt=0, le=3600, description="How long to wait for the file of a finished scan to arrive, in s."
-    )
 
 
 class LiveSettings(Section):
     """Scans in progress."""
 
     enabled: bool = Field(True, description="Work on frames while they are scanned.")
+    keep: Literal["finished", "all", "none"] = Field(
+        "finished",
+        description="Scans that no file comes of are kept as they were seen: those that reached their last line, also "
+        "those that were stopped or lost, or none.",
+    )
+    file_wait_s: float = Field(
+        60.0,
+        gt=0,
+        le=3600,
+        description="How long the file of a scan may take to arrive before it counts as missing, in s.",
+    )
     track: bool = Field(True, description="Follow molecules and drift from one finished frame to the next.")
 
 
@@ -58,10 +64,13 @@ class RuleSettings(Section):
     lines: int = Field(
         0, ge=0, description="Not before so many lines of the frame were scanned (nothing_found: after so many)."
     )
-    webhook: str | None = Field(None, description="http or https address that the notice is posted to, as JSON.")
+    webhook: str | None = Field(
+        None, repr=False, description="http or https address that the notice is posted to, as JSON."
+    )
     command: tuple[str, ...] = Field(
         (),
-        description="Program and its arguments, run without a shell; the notice comes on its standard input, as JSON.",
+        description="Program (full path, or a name on the PATH) and its arguments, run without a shell; the notice comes "
+        "on its standard input, as JSON.",
     )
     timeout_s: float = Field(10.0, gt=0, le=300, description="Webhook and command get this long, in s.")
 
@@ -70,9 +79,24 @@ class RuleSettings(Section):
     def _web_address(cls, webhook: str | None) -> str | None:
         if webhook is not None:
             parts = urlsplit(webhook)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
+            if parts.scheme not in {"http", "https"} or not parts.hostname or not webhook.isprintable():
                 raise ValueError("a webhook is an address such as http://127.0.0.1:8080/notice")
+            if parts.username is not None or " " in webhook or parts.port == 0:
+                raise ValueError("a webhook holds no spaces, and no name and password before its host")
         return webhook
+
+    @field_validator("command")
+    @classmethod
+    def _found_from_anywhere(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        """What is run must not depend on the folder that the daemon was started in."""
+        if command:
+            program = command[0]
+            absolute = PurePosixPath(program).is_absolute() or PureWindowsPath(program).is_absolute()
+            if not program or ("/" in program or "\\" in program) and not absolute:
+                raise ValueError("the first part of a command is a program: its full path, or a name on the PATH")
+            if any("\0" in part for part in command):
+                raise ValueError("a command holds a character that no program can be given")
+        return command
 
     @model_validator(mode="after")
     def _threshold_given(self) -> Self:

@@ -145,7 +145,7 @@ class Handling:
         job = Job(arrival.path, arrival.options, sha256)
         while True:
             try:
-                return worker.process(job, timeout_s=self.settings.frame_timeout_s, give_up=self._out_of_time)
+                return worker.process(job, timeout_s=self.settings.frame_timeout_s, give_up=self.out_of_time)
             except InterruptedError as error:
                 raise StoppedError from error
             except WorkerCrashError as crash:
@@ -158,7 +158,8 @@ class Handling:
                     ref = FrameRef(str(arrival.path), sha256)
                     raise QuarantineError(ref, tries, crash) from crash
 
-    def _out_of_time(self) -> bool:
+    def out_of_time(self) -> bool:
+        """Whether the daemon was told to stop so long ago that what is in hand is left."""
         if not self._stopping.is_set():
             return False
         if self._stop_seen_s is None:

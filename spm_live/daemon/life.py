@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, Full, Queue
 
+from spm_live.daemon.following import Following
+from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.handling import Handling
 from spm_live.daemon.late_spectra import LateSpectra
 from spm_live.daemon.status import StatusBoard
@@ -29,6 +31,7 @@ from spm_live.sources import Arrival, Put, Source, StoppedError
 logger = logging.getLogger(__name__)
 
 STATUS_PERIOD_S = 1.0
+IDLE_S = 0.2
 NOT_READY_RETRY_S = 2.0
 NOT_READY_TRIES = 60
 SPECTRA_PERIOD_S = 5.0
@@ -57,6 +60,8 @@ class Daemon:
         Where results are kept, told and counted; closed by whoever opened them.
     make_sources : callable
         Builds the sources of a configuration.
+    live : LiveBoard or None
+        Where sources tell of scans in progress; None: an empty one.
     load : callable or None
         Reads the configuration again, for :meth:`reload`.
     make_work : callable
@@ -78,6 +83,7 @@ class Daemon:
         make_sources: MakeSources,
         load: Callable[[], Settings] | None = None,
         make_work: MakeWork = FindMolecules,
+        live: LiveBoard | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -89,6 +95,7 @@ class Daemon:
         self._later: list[_Later] = []
         self._sources: list[Source] = []
         self._sources_ended = threading.Event()
+        self._news = threading.Event()
         self._stopping = threading.Event()
         self._reloads: Queue[Future[list[str]]] = Queue()
         self._board = StatusBoard(datetime.now(UTC), settings.daemon.queue_size)
@@ -96,6 +103,8 @@ class Daemon:
             settings.daemon, store=store, feed=feed, metrics=metrics, board=self._board, stopping=self._stopping
         )
         self._late_spectra = LateSpectra(store, feed)
+        self._following = Following(live or LiveBoard(lambda _scan: None), self._handling, self._board)
+        self._following.board.wake = self._news.set
         self._worker = Worker(settings.model, make_work)
         self._board.use_model(self._worker.identity)
 
@@ -115,12 +124,18 @@ class Daemon:
             spectra_due_s = time.monotonic() + SPECTRA_PERIOD_S
             while not self._stopping.is_set():
                 self._reload_where_asked()
+                # One finished frame, then one update of a scan in progress: neither holds the other up for long.
+                self._news.clear()
                 arrival, tries = self._next()
                 if arrival is not None:
                     self._handle(arrival, tries)
-                elif time.monotonic() > spectra_due_s:
+                followed = self._following.step(self._worker)
+                if arrival is not None or followed:
+                    continue
+                if time.monotonic() > spectra_due_s:
                     self._late_spectra.look()
                     spectra_due_s = time.monotonic() + SPECTRA_PERIOD_S
+                self._news.wait(IDLE_S)
         except StoppedError:
             pass
         finally:
@@ -163,7 +178,7 @@ class Daemon:
             later = heapq.heappop(self._later)
             return later.arrival, later.tries
         try:
-            return self._queue.get(timeout=0.2), 0
+            return self._queue.get_nowait(), 0
         except Empty:
             return None, 0
 
@@ -173,9 +188,11 @@ class Daemon:
         def put(arrival: Arrival) -> None:
             while not (self._stopping.is_set() or ended.is_set()):
                 try:
-                    return self._queue.put(arrival, timeout=0.2)
+                    self._queue.put(arrival, timeout=0.2)
                 except Full:
                     continue
+                self._news.set()
+                return
             raise StoppedError
 
         return put
@@ -226,8 +243,9 @@ class Daemon:
         changes = [] if worker.identity == self._worker.identity else [f"model {worker.identity.name} is in use"]
         self._worker.stop()
         self._worker = worker
+        self._following.board.lost_worker()
         self._board.use_model(worker.identity)
-        if (new.folders, new.zeromq) != (old.folders, old.zeromq):
+        if (new.folders, new.zeromq, new.nanonis, new.live) != (old.folders, old.zeromq, old.nanonis, old.live):
             self._stop_sources()
             self._settings = new
             self._start_sources(new)
@@ -253,6 +271,7 @@ class Daemon:
         self._sources_ended.set()
         for source in self._sources:
             source.stop()
+            self._following.board.source_stopped(source.name)
         self._sources = []
 
     def _tell_status(self) -> None:

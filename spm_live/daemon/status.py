@@ -8,7 +8,17 @@ from datetime import datetime
 
 from spm_live.domain import DaemonState, DaemonStatus, ModelIdentity, Processed, SourceStatus
 
-COUNTERS = ("frames", "molecules", "duplicates", "faults", "retries", "quarantined", "worker_restarts")
+COUNTERS = (
+    "frames",
+    "molecules",
+    "duplicates",
+    "faults",
+    "retries",
+    "quarantined",
+    "worker_restarts",
+    "live_updates",
+    "notices",
+)
 
 
 class StatusBoard:

@@ -20,6 +20,7 @@ from typing import Protocol
 from spm_live.domain import ModelIdentity, Processed
 from spm_live.errors import FrameError, SetupError, SpmLiveError
 from spm_live.find import FindMolecules, Job
+from spm_live.live.follow import LiveJob, LiveResult
 from spm_live.settings import ModelSettings
 from spm_live.spawning import worker_environment
 
@@ -58,6 +59,8 @@ class Work(Protocol):
     classes: tuple[str, ...]
 
     def __call__(self, job: Job) -> Processed: ...
+
+    def follow(self, job: LiveJob) -> LiveResult: ...
 
 
 MakeWork = Callable[[ModelSettings], Work]
@@ -100,7 +103,7 @@ def _serve(pipe: Connection, make_work: MakeWork, settings: ModelSettings) -> No
         except (EOFError, OSError):
             return  # the daemon is gone, by whatever way: nobody is left to work for
         try:
-            pipe.send(work(job))
+            pipe.send(work.follow(job) if isinstance(job, LiveJob) else work(job))
         except FrameError as error:
             pipe.send(error)
         except (BrokenPipeError, ConnectionResetError):
@@ -174,6 +177,25 @@ class Worker:
         InterruptedError
             If ``give_up`` said so; the worker is then gone.
         """
+        answer = self._ask(job, timeout_s, give_up)
+        if isinstance(answer, Processed):
+            return answer
+        raise TypeError(f"the worker answered with {type(answer).__name__}")
+
+    def follow(self, job: LiveJob, *, timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> LiveResult:
+        """Have new lines of a scan in progress worked on.
+
+        Raises
+        ------
+        FrameError, WorkerCrashError, InterruptedError
+            As :meth:`process` does. A worker that was started anew knows no scan: its next answer says so.
+        """
+        answer = self._ask(job, timeout_s, give_up)
+        if isinstance(answer, LiveResult):
+            return answer
+        raise TypeError(f"the worker answered with {type(answer).__name__}")
+
+    def _ask(self, job: Job | LiveJob, timeout_s: float, give_up: Callable[[], bool]) -> object:
         try:
             self._pipe.send(job)
             answer = self._wait(timeout_s, give_up)
@@ -182,13 +204,11 @@ class Worker:
             self.stop()
             self._start()
             raise WorkerCrashError(reason) from error
-        if isinstance(answer, Processed):
-            return answer
         if isinstance(answer, FrameError):
             raise answer
         if isinstance(answer, _Bug):
             raise WorkerCrashError(answer.reason, answer.detail)
-        raise TypeError(f"the worker answered with {type(answer).__name__}")
+        return answer
 
     def _wait(self, timeout_s: float, give_up: Callable[[], bool]) -> object:
         deadline = time.monotonic() + timeout_s

@@ -17,6 +17,8 @@ from spm_live.domain import (
 )
 from spm_live.errors import FrameError, NotReadyError, SetupError
 from spm_live.find import Job
+from spm_live.live.follow import LiveJob, LiveResult
+from spm_live.scanning import LiveCount, LiveMap, ScanQuality
 from spm_live.settings import ModelSettings
 from spm_live_drivers.registry import file_sha256
 
@@ -50,3 +52,18 @@ class FakeWork:
         return Processed(
             MoleculeMap(info, self.identity, (), counts, 16.0, 0.0), b"preview", b"thumbnail", {"read": 1.0}
         )
+
+    def follow(self, job: LiveJob) -> LiveResult:
+        """Obeys the name of the scan; knows only what it was told since it was started."""
+        text = job.info.ref.source
+        if "fault" in text:
+            raise FrameError(job.info.ref, "detect", "the network gave NaN")
+        if "crash" in text:
+            os._exit(9)
+        lines = self.__dict__.setdefault("lines", {})
+        if job.first_line not in {0, lines.get(job.key)}:
+            return LiveResult(None, None)
+        lines[job.key] = job.after_last
+        counts = {"molecule": LiveCount(job.after_last, 0, 0, 0.0, 0.0, 0.0)}
+        found = LiveMap(job.info, self.identity, (), counts, float(job.after_last), 0.0, 0, b"png")
+        return LiveResult(found, ScanQuality(job.after_last))

@@ -1,0 +1,474 @@
+"""The board of scans in progress: what the sources tell of them, what the worker made of it, what is told to people.
+
+Sources tell events from their own threads and never wait. The daemon's thread takes one job at a time: all lines of a
+scan that the worker has not seen. So updates that come faster than they can be computed are overtaken, the newest wins,
+and they are counted. Nothing here is stored: a scan becomes a frame by its file (see :mod:`spm_live.sources.handover`),
+and then its final map takes the place of the live one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from spm_live.domain import FrameRef, ScanGeometry
+from spm_live.live.follow import LiveJob, LiveResult
+from spm_live.publish.message import iso
+from spm_live.scanning import LiveMap, LiveScan, LiveState, ScanQuality
+from spm_live_drivers.growing import (
+    GrowingError,
+    GrowingEvent,
+    GrowingFrame,
+    ScanEnd,
+    ScanLines,
+    ScanOutcome,
+    ScanStart,
+)
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_PERIOD_S = 0.4
+"""The picture is drawn anew at most so often: a person sees no more."""
+TELL_PERIOD_S = 1.0
+"""A scan whose lines wait for the worker is told again after this time, so that its progress is seen."""
+MOST_SCANS = 32
+"""Scans on the board; of more, the oldest that are over go first, then the oldest of all."""
+REMEMBERED_FRAMES = 200
+"""Frames stored lately: a file may be there before the end of its scan is told."""
+REMEMBERED_SCANS = 500
+"""Scans that are over: a sender that tells one once more, because a receipt was lost, must not begin it anew."""
+SAME_PLACE = 0.01
+"""Part of its size by which the centre of a scan may differ from that of its file: one is text, one is float32."""
+
+Tell = Callable[[str, str, GrowingEvent], bool]
+"""Takes source, sender and event; False where the scan is not known and must be told from its start."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True, eq=False)
+class _Scan:
+    """What is known of one scan; changed only under the board's lock."""
+
+    key: str
+    source: str
+    sender: str
+    growing: GrowingFrame
+    begun: datetime
+    updated: datetime
+    state: LiveState = LiveState.SCANNING
+    outcome: ScanOutcome | None = None
+    ended_s: float = 0.0
+    first: tuple[int, float] | None = None
+    """Lines and monotonic time when lines were told first."""
+    worked: int = 0
+    """Lines that the worker has seen."""
+    untold: int = 0
+    """Updates since the last job was taken."""
+    overtaken: int = 0
+    revision: int = 0
+    map: LiveMap | None = None
+    quality: ScanQuality | None = None
+    preview: bytes = b""
+    preview_due_s: float = 0.0
+    told_s: float = 0.0
+    served_s: float = 0.0
+    failed: bool = False
+    saved_as: str = ""
+    frame_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndedScan:
+    """A scan that is over and of which no frame is stored yet.
+
+    Parameters
+    ----------
+    key, sender : str
+        Which.
+    growing : GrowingFrame
+        As far as it was told.
+    outcome : ScanOutcome
+        How it ended.
+    saved_as : str
+        Path of its file, or empty.
+    waited_s : float
+        Time since it ended.
+    """
+
+    key: str
+    sender: str
+    growing: GrowingFrame
+    outcome: ScanOutcome
+    saved_as: str
+    waited_s: float
+
+
+class LiveBoard:
+    """Every scan in progress; its methods may be called from any thread.
+
+    Parameters
+    ----------
+    publish : callable
+        Takes every new state of a scan; must not wait.
+    wake : callable
+        Called when there is something to compute; must not wait.
+    clock : callable
+        Monotonic time in s.
+    now : callable
+        The time, timezone-aware, UTC.
+    """
+
+    def __init__(
+        self,
+        publish: Callable[[LiveScan], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self.wake: Callable[[], None] = lambda: None
+        self._publish = publish
+        self._clock = clock
+        self._now = now
+        self._lock = threading.RLock()
+        self._scans: dict[str, _Scan] = {}
+        self._over: list[str] = []
+        self._gone: deque[str] = deque(maxlen=REMEMBERED_SCANS)
+        self._stored: deque[Mapping[str, Any]] = deque(maxlen=REMEMBERED_FRAMES)
+        self._overtaken = 0
+
+    # --- from the sources --------------------------------------------------------------------------------------------
+
+    def tell(self, source: str, sender: str, event: GrowingEvent) -> bool:
+        """Take an event in.
+
+        Parameters
+        ----------
+        source : str
+            Name of the source.
+        sender : str
+            Who told the source: the scan's name is unique among this sender's.
+        event : GrowingEvent
+            What happened.
+
+        Returns
+        -------
+        bool
+            False if the scan is not known here: its start and all of its lines must be told again.
+
+        Raises
+        ------
+        GrowingError
+            If the event does not fit the scan. The scan stays as it was.
+        """
+        key = scan_key(source, sender, event.scan)
+        with self._lock:
+            if key in self._gone:
+                return True
+            if isinstance(event, ScanStart):
+                self._begin(key, source, sender, event)
+                return True
+            scan = self._scans.get(key)
+            if scan is None:
+                return False
+            if scan.state is not LiveState.SCANNING:
+                if isinstance(event, ScanLines):
+                    raise GrowingError(f"lines of scan {event.scan!r}, which is over")
+                return True
+            scan.updated = self._now()
+            if isinstance(event, ScanLines):
+                self._extend(scan, event)
+            else:
+                self._end(scan, event)
+        self.wake()
+        return True
+
+    def source_stopped(self, source: str) -> None:
+        """Nobody tells of the scans of a source any more: the configuration was changed."""
+        with self._lock:
+            for scan in self._running(source):
+                self._end(scan, ScanEnd(scan.growing.start.scan, ScanOutcome.LOST))
+
+    def _begin(self, key: str, source: str, sender: str, start: ScanStart) -> None:
+        known = self._scans.get(key)
+        if known is not None:
+            if known.growing.start.info.geometry != start.info.geometry:
+                raise GrowingError(f"scan {start.scan!r} is begun again with another frame")
+            return
+        growing = GrowingFrame(start)
+        for other in self._running(source):
+            if other.sender == sender:  # its end was not told, or was lost on the way
+                self._end(other, ScanEnd(other.growing.start.scan, ScanOutcome.STOPPED))
+        for other in list(self._scans.values()):
+            if (other.source, other.sender, other.state) == (source, sender, LiveState.ENDED):
+                self._forget(other)
+        now = self._now()
+        scan = self._scans[key] = _Scan(key, source, sender, growing, now, now)
+        geometry = start.info.geometry
+        logger.info("%s: scan %s has begun, %d x %d px", sender, start.scan, geometry.rows, geometry.columns)
+        while len(self._scans) > MOST_SCANS:
+            over = [old for old in self._scans.values() if old.state is not LiveState.SCANNING]
+            self._forget((over or list(self._scans.values()))[0])
+        self._tell(scan)
+
+    def _extend(self, scan: _Scan, lines: ScanLines) -> None:
+        new = scan.growing.add(lines)
+        if not new:
+            return
+        now_s = self._clock()
+        if scan.first is None:
+            scan.first = (scan.growing.lines_done, now_s)
+        if scan.untold and not scan.failed:
+            scan.overtaken += 1
+            self._overtaken += 1
+        scan.untold += 1
+        if now_s - scan.told_s > TELL_PERIOD_S:
+            self._tell(scan)
+
+    def _end(self, scan: _Scan, end: ScanEnd) -> None:
+        scan.state, scan.outcome, scan.saved_as = LiveState.WAITING, end.outcome, end.saved_as
+        scan.ended_s = self._clock()
+        logger.info(
+            "%s: scan %s is %s after %d of %d lines%s",
+            scan.sender,
+            end.scan,
+            end.outcome.value,
+            scan.growing.lines_done,
+            scan.growing.start.info.geometry.rows,
+            f", saved as {end.saved_as}" if end.saved_as else "",
+        )
+        for message in self._stored:
+            if _is_file_of(message, scan) and _is_newer(message, scan):
+                self._replace(scan, int(message["id"]))
+                return
+        self._tell(scan)
+
+    def _running(self, source: str) -> list[_Scan]:
+        return [scan for scan in self._scans.values() if scan.source == source and scan.state is LiveState.SCANNING]
+
+    # --- to and from the worker --------------------------------------------------------------------------------------
+
+    def next_job(self) -> LiveJob | None:
+        """All lines of one scan that the worker has not seen; of several scans, the one served longest ago."""
+        with self._lock:
+            waiting = [
+                scan
+                for scan in self._scans.values()
+                if scan.worked < scan.growing.lines_done
+                and not scan.failed
+                and scan.state in {LiveState.SCANNING, LiveState.WAITING}
+            ]
+            if not waiting:
+                return None
+            scan = min(waiting, key=lambda scan: scan.served_s)
+            scan.served_s = now_s = self._clock()
+            scan.untold = 0
+            forward, backward = scan.growing.lines(scan.worked)
+            preview = now_s >= scan.preview_due_s or scan.growing.complete or scan.state is LiveState.WAITING
+            if preview:
+                scan.preview_due_s = now_s + PREVIEW_PERIOD_S
+            info = replace(scan.growing.start.info, complete_rows=scan.growing.lines_done)
+            ended, self._over = tuple(self._over), []
+            return LiveJob(scan.key, info, scan.worked, forward, backward, preview, ended)
+
+    def done(self, job: LiveJob, result: LiveResult) -> LiveScan | None:
+        """Take in what the worker found.
+
+        Returns
+        -------
+        LiveScan or None
+            The scan as it is now; None if it is gone, or must be told to the worker from its first line.
+        """
+        with self._lock:
+            scan = self._scans.get(job.key)
+            if scan is None or scan.state not in {LiveState.SCANNING, LiveState.WAITING}:
+                return None
+            if result.map is None:
+                scan.worked = 0
+                return None
+            scan.worked = job.after_last
+            scan.preview = result.map.preview_png or scan.preview
+            scan.map = replace(result.map, preview_png=b"")
+            scan.quality = result.quality
+            return self._tell(scan)
+
+    def failed(self, job: LiveJob) -> FrameRef | None:
+        """Give a scan up: it is still shown, without molecules, and its file is worked on as any other.
+
+        Returns
+        -------
+        FrameRef or None
+            To be named in the fault; None if the scan is gone.
+        """
+        with self._lock:
+            scan = self._scans.get(job.key)
+            if scan is None:
+                return None
+            scan.failed = True
+            return scan.growing.start.info.ref
+
+    def lost_worker(self) -> None:
+        """The worker was started anew and knows nothing: tell it everything again."""
+        with self._lock:
+            for scan in self._scans.values():
+                scan.worked = 0
+
+    # --- from the store ----------------------------------------------------------------------------------------------
+
+    def remember(self, messages: Iterable[Mapping[str, Any]]) -> None:
+        """Frames that were stored before this run: a sender may tell their scans again."""
+        with self._lock:
+            self._stored.extend(messages)
+
+    def frame_stored(self, message: Mapping[str, Any]) -> LiveScan | None:
+        """A frame was stored: where it is the file of a scan on the board, it takes the scan's place.
+
+        Parameters
+        ----------
+        message : mapping
+            The frame's message.
+
+        Returns
+        -------
+        LiveScan or None
+            The scan that was replaced.
+        """
+        brief = {name: value for name, value in message.items() if name != "molecules"}
+        with self._lock:
+            self._stored.append(brief)
+            for scan in self._scans.values():
+                if scan.state is LiveState.WAITING and _is_file_of(brief, scan):
+                    return self._replace(scan, int(brief["id"]))
+        return None
+
+    def ended(self) -> list[EndedScan]:
+        """Scans that are over and whose file was not worked on yet."""
+        with self._lock:
+            now_s = self._clock()
+            return [
+                EndedScan(scan.key, scan.sender, scan.growing, scan.outcome, scan.saved_as, now_s - scan.ended_s)
+                for scan in self._scans.values()
+                if scan.state is LiveState.WAITING and scan.outcome is not None
+            ]
+
+    def end_without_file(self, key: str) -> None:
+        """No frame will come of a scan: say so."""
+        with self._lock:
+            scan = self._scans.get(key)
+            if scan is not None and scan.state is LiveState.WAITING:
+                scan.state = LiveState.ENDED
+                self._over.append(key)
+                self._tell(scan)
+
+    def name_file(self, key: str, saved_as: str) -> None:
+        """The frame of a scan will be known by this name."""
+        with self._lock:
+            if key in self._scans:
+                self._scans[key].saved_as = saved_as
+
+    def _replace(self, scan: _Scan, frame_id: int) -> LiveScan:
+        scan.state, scan.frame_id = LiveState.REPLACED, frame_id
+        told = self._tell(scan)
+        self._forget(scan)
+        return told
+
+    def _forget(self, scan: _Scan) -> None:
+        self._scans.pop(scan.key, None)
+        self._over.append(scan.key)
+        self._gone.append(scan.key)
+
+    # --- for people --------------------------------------------------------------------------------------------------
+
+    def scans(self) -> Sequence[LiveScan]:
+        """Every scan on the board, as it was last told; the oldest first."""
+        with self._lock:
+            return [self._seen(scan) for scan in self._scans.values()]
+
+    def preview(self, key: str) -> bytes | None:
+        """The newest picture of a scan, as PNG; None where there is none."""
+        with self._lock:
+            scan = self._scans.get(key)
+            return (scan.preview or None) if scan is not None else None
+
+    def counters(self) -> dict[str, int]:
+        """``scanning``: scans in progress; ``overtaken``: updates that a newer one took the place of."""
+        with self._lock:
+            scanning = sum(scan.state is LiveState.SCANNING for scan in self._scans.values())
+            return {"scanning": scanning, "overtaken": self._overtaken}
+
+    def _tell(self, scan: _Scan) -> LiveScan:
+        scan.revision += 1
+        scan.told_s = self._clock()
+        seen = self._seen(scan)
+        self._publish(seen)
+        return seen
+
+    def _seen(self, scan: _Scan) -> LiveScan:
+        growing = scan.growing
+        return LiveScan(
+            key=scan.key,
+            source=scan.source,
+            scan=growing.start.scan,
+            state=scan.state,
+            revision=scan.revision,
+            info=replace(growing.start.info, complete_rows=growing.lines_done),
+            begun=scan.begun,
+            updated=scan.updated,
+            lines_missing=growing.lines_missing,
+            time_left_s=self._time_left(scan),
+            overtaken=scan.overtaken,
+            map=scan.map,
+            quality=scan.quality,
+            saved_as=scan.saved_as,
+            frame_id=scan.frame_id,
+        )
+
+    def _time_left(self, scan: _Scan) -> float | None:
+        """By the instrument's own line time, else by the lines that came since the first were told."""
+        if scan.state is not LiveState.SCANNING:
+            return None
+        growing = scan.growing
+        left = growing.start.info.geometry.rows - growing.lines_done
+        line_time_s = growing.start.line_time_s
+        if line_time_s is None and scan.first is not None and growing.lines_done > scan.first[0]:
+            line_time_s = (self._clock() - scan.first[1]) / (growing.lines_done - scan.first[0])
+        return None if line_time_s is None else left * line_time_s
+
+
+def scan_key(source: str, sender: str, scan: str) -> str:
+    """Name a scan so that it fits an address: hex digits."""
+    told = "\0".join((source, sender, scan)).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(told).hexdigest()[:16]
+
+
+def _is_file_of(message: Mapping[str, Any], scan: _Scan) -> bool:
+    """Whether a stored frame is the file of a scan: it has the name, and shows the same place."""
+    geometry: ScanGeometry = scan.growing.start.info.geometry
+    if not scan.saved_as or message["name"] != FrameRef(scan.saved_as).name:
+        return False
+    if (message["rows"], message["columns"]) != (geometry.rows, geometry.columns):
+        return False
+    return all(
+        abs(float(there) - here) <= SAME_PLACE * size
+        for there, here, size in zip(message["center_nm"], geometry.center_nm, geometry.size_nm, strict=True)
+    )
+
+
+def _is_newer(message: Mapping[str, Any], scan: _Scan) -> bool:
+    """Whether a frame of that name, stored before the end of the scan was told, can be of this scan.
+
+    The whole path tells; where it is seen under another one, the frame must have been stored after the scan began.
+    """
+    path = str(message["source"]).replace("\\", "/")
+    if path.endswith(scan.saved_as.replace("\\", "/")):
+        return True
+    return str(message["processed"]) > str(iso(scan.growing.start.info.started or scan.begun))

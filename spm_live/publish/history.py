@@ -11,21 +11,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from spm_live.publish import rows
-from spm_live.publish.database import Database
+from spm_live.publish.link_history import LinkHistory
 from spm_live.publish.message import Message, iso, plain_text
 
 BATCH_FRAMES = 100
 """Frames that an export reads at once: a long reading transaction would keep the log from being written back."""
 
 
-class History:
+class History(LinkHistory):
     """The reading half of :class:`spm_live.publish.store.Store`, for any number of threads.
 
     Every method may raise :class:`spm_live.publish.database.StoreError`.
     """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
 
     @property
     def path(self) -> Path:

@@ -126,7 +126,34 @@ _HEADERS = (
         header TEXT NOT NULL)""",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS)
+# What became of the molecules from one frame of a place to the next. A frame that has a row in drifts was dealt with.
+_SERIES = (
+    """CREATE TABLE drifts (
+        frame_id INTEGER PRIMARY KEY REFERENCES frames (id) ON DELETE CASCADE,
+        previous_id INTEGER REFERENCES frames (id) ON DELETE CASCADE,
+        method TEXT NOT NULL,
+        drift_x_nm REAL,
+        drift_y_nm REAL,
+        slope_x REAL,
+        slope_y REAL,
+        minutes REAL,
+        agreement REAL)""",
+    "CREATE INDEX drifts_from ON drifts (previous_id) WHERE previous_id IS NOT NULL",
+    """CREATE TABLE links (
+        id INTEGER PRIMARY KEY,
+        frame_id INTEGER NOT NULL REFERENCES frames (id) ON DELETE CASCADE,
+        kind TEXT NOT NULL,
+        molecule_id INTEGER REFERENCES molecules (id) ON DELETE CASCADE,
+        before_id INTEGER REFERENCES molecules (id) ON DELETE CASCADE,
+        track INTEGER NOT NULL,
+        moved_x_nm REAL,
+        moved_y_nm REAL,
+        turned_deg REAL)""",
+    "CREATE INDEX links_of_frame ON links (frame_id)",
+    "CREATE INDEX links_of_track ON links (track)",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS, _SERIES)
 """Statements that take a file of version n to n + 1."""
 
 SCHEMA_VERSION = len(STEPS)

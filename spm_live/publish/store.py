@@ -24,7 +24,7 @@ from pathlib import Path
 from spm_live.domain import Fault, Processed
 from spm_live.publish import rows
 from spm_live.publish.database import Database, StoreError, StoreFullError, free_bytes
-from spm_live.publish.history import History
+from spm_live.publish.link_store import LinkStore
 from spm_live.publish.message import Message, fault_message, frame_message, iso, plain_text
 
 __all__ = ["FileKey", "Saved", "Store", "StoreError", "StoreFullError"]
@@ -62,7 +62,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Store(History):
+class Store(LinkStore):
     """The results, for any number of threads.
 
     Parameters

@@ -39,6 +39,14 @@ class FrameStore(Protocol):
         """Sums over the whole store."""
         ...
 
+    def links(self, frame_id: int, /) -> Body | None:
+        """What became of the molecules of the frame before; None if there is no such frame."""
+        ...
+
+    def series(self, limit: int, /) -> list[Body]:
+        """The table of drifts, newest first."""
+        ...
+
 
 class EventSubscription(Protocol):
     """A bounded queue of messages."""

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from made_results import made, made_fault
+from made_results import made, made_fault, made_links
 
 from spm_live.publish.schema import APPLICATION_ID, SCHEMA_VERSION
 from spm_live.publish.store import Store
@@ -22,6 +22,7 @@ def connection(tmp_path) -> Iterator[sqlite3.Connection]:
         store.save(made("a"))
         store.save(made("b", molecules=3))
         store.save_fault(made_fault())
+        store.save_links(made_links(2, 1))
     with closing(sqlite3.connect(tmp_path / "s")) as connection:
         yield connection
 
@@ -50,7 +51,7 @@ def test_each_example_finds_something(connection, query):
     assert connection.execute(query).fetchall()
 
 
-def test_there_are_four_examples_and_the_densities_are_right(connection):
-    assert len(EXAMPLES) == 4
+def test_there_are_five_examples_and_the_densities_are_right(connection):
+    assert len(EXAMPLES) == 5
     by_day = connection.execute(EXAMPLES[1]).fetchall()
     assert by_day == [("2026-11-21", "lobe", 0.0), ("2026-11-21", "rod", (5 - 2 / 2) / 100)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from spm_live.domain import (
     ClassCount,
@@ -98,3 +99,28 @@ def made_fault(number: int = 0, stage: str = "read") -> Fault:
         sha256=digest(f"bad{number}"),
         detail="Traceback ...",
     )
+
+
+def made_links(frame: int = 2, previous: int = 1) -> dict[str, Any]:
+    """The links of two frames of at least two molecules each: one stayed, one vanished and another appeared."""
+    blank = {"molecule": None, "before": None, "moved_nm": None, "turned_deg": None}
+    return {
+        "schema": 1,
+        "type": "links",
+        "run": None,
+        "seq": None,
+        "frame": frame,
+        "previous": previous,
+        "minutes": 4.0,
+        "drift_nm": [0.5, -1.0],
+        "drift_nm_per_min": [0.125, -0.25],
+        "slope": [0.0, 0.01],
+        "method": "both",
+        "agreement": 0.5,
+        "counts": {"stayed": 1, "moved": 0, "turned": 0, "appeared": 1, "vanished": 1},
+        "links": [
+            {"kind": "stayed", "molecule": 0, "before": 0, "track": 1, "moved_nm": [0.01, 0.02], "turned_deg": -3.5},
+            {**blank, "kind": "appeared", "molecule": 1, "track": 4},
+            {**blank, "kind": "vanished", "before": 1, "track": 2},
+        ],
+    }

@@ -27,6 +27,7 @@ from spm_live.web.events import Events
 from spm_live.web.guard import Guard
 from spm_live.web.metrics import viewer_registry
 from spm_live.web.ports import EventFeed, FrameStore
+from spm_live.web.series import series_routes
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ def create_app(
     app = FastAPI(title="spm-live", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.include_router(pages(assets))
     app.include_router(answers(store, status, reload))
+    app.include_router(series_routes(store))
     app.include_router(events.router())
 
     @app.get("/metrics")

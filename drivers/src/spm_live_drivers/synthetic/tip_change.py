@@ -25,6 +25,9 @@ TIP_CHANGES = (
 )
 """What may happen to a tip."""
 
+NO_CHANGE = "none"
+"""A kind for comparison: the tip is drawn as for the others, and stays as it is."""
+
 SHARP_NM, BLUNT_NM = (0.05, 0.12), (0.3, 0.5)
 """Ranges of the blur (standard deviation) by a sharp and by a blunt tip, in nm. An s-wave tip of radius R whose surface
 is d away blurs by sqrt((R + d) / (2 kappa)): Tersoff and Hamann 1985, doi:10.1103/PhysRevB.31.805, eq. 12 for small
@@ -44,7 +47,7 @@ class TipSwitch:
     Parameters
     ----------
     kind : str
-        One of :data:`TIP_CHANGES`.
+        One of :data:`TIP_CHANGES`, or :data:`NO_CHANGE`.
     before, after : Tip
         The tips; they differ in blur and second apex alone.
     jump_nm : float
@@ -84,7 +87,7 @@ def draw_tip_change(
     seed : int or tuple of int
         Everything follows from it and the other arguments.
     kind : str
-        One of :data:`TIP_CHANGES`.
+        One of :data:`TIP_CHANGES`, or :data:`NO_CHANGE`.
     rows, columns, size_nm, direction, sample
         As for :func:`draw_scan`.
     line : int or None
@@ -151,7 +154,7 @@ def draw_switch(
     rng : numpy.random.Generator
         Source of chance.
     kind : str
-        One of :data:`TIP_CHANGES`.
+        One of :data:`TIP_CHANGES`, or :data:`NO_CHANGE`.
     usual : Tip
         Has the noise and the faults, and the blur where that does not change.
     shape : (int, int)
@@ -166,7 +169,7 @@ def draw_switch(
     ValueError
         If there is no such kind or no such line.
     """
-    if kind not in TIP_CHANGES:
+    if kind not in (*TIP_CHANGES, NO_CHANGE):
         raise ValueError(f"no tip change is called {kind!r}; there are {', '.join(TIP_CHANGES)}")
     rows, columns = shape
     if line is None:
@@ -184,7 +187,7 @@ def draw_switch(
         apart = (float(reach * math.cos(angle)), float(reach * math.sin(angle)))
         after = replace(after, double_nm=apart, double_depth_nm=float(tall_nm * rng.uniform(0.2, 0.6)))
     jump = float(rng.uniform(*JUMP_NM) * rng.choice((-1.0, 1.0))) if "height" in kind else 0.0
-    unrest = int(rng.integers(1, 4)) if rng.random() < 0.3 else 0
+    unrest = int(rng.integers(1, 4)) if kind != NO_CHANGE and rng.random() < 0.3 else 0
     return TipSwitch(kind, before, after, jump, line, int(rng.integers(0, 2 * columns)), min(unrest, line))
 
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spm_live_drivers.contract import MAX_FRAME_PIXELS, Frame, FrameInfo, ScanDirection
-
-_Item = TypeVar("_Item", bound=np.generic)
 
 
 class ScanOutcome(StrEnum):
@@ -104,7 +101,7 @@ class GrowingFrame:
     """Puts a frame together, line by line.
 
     Repeated lines change nothing, so that a sender may tell everything again after a connection was lost. Lines that
-    never came stay NaN.
+    never came stay NaN. A start alone takes next to no memory, however large a frame it announces.
 
     Parameters
     ----------
@@ -126,10 +123,8 @@ class GrowingFrame:
         """Lines up to the front, those that never came included."""
         self.lines_missing = 0
         """Of these, how many never came."""
-        self._here = np.zeros(geometry.rows, dtype=np.bool_)  # by row
-        shape = (geometry.rows, geometry.columns)
-        self._forward = np.full(shape, np.nan, dtype=np.float32)
-        self._backward = np.full(shape, np.nan, dtype=np.float32) if start.backward else None
+        self._forward = _Trace(geometry.rows, geometry.columns)
+        self._backward = _Trace(geometry.rows, geometry.columns) if start.backward else None
 
     @property
     def complete(self) -> bool:
@@ -138,6 +133,9 @@ class GrowingFrame:
 
     def add(self, lines: ScanLines) -> int:
         """Take lines in.
+
+        A backward trace is taken in if the start announced one; it may come later than the forward trace, or not at
+        all.
 
         Returns
         -------
@@ -150,16 +148,13 @@ class GrowingFrame:
             If they are of another scan, do not fit the frame, or contradict what came before. Nothing is taken in.
         """
         self._check(lines)
-        rows = slice(lines.first_row, lines.first_row + len(lines.forward))
-        new = ~self._here[rows]
-        self._forward[rows][new] = lines.forward[new]
+        new = self._forward.take(lines.first_row, lines.forward)
         if self._backward is not None and lines.backward is not None:
-            self._backward[rows][new] = lines.backward[new]
-        self._here[rows] = True
-        here = np.flatnonzero(self._in_scan_order(self._here))
+            self._backward.take(lines.first_row, lines.backward)
+        here = np.flatnonzero(self._forward.here[:: -1 if self._up else 1])
         self.lines_done = int(here[-1]) + 1 if here.size else 0
         self.lines_missing = self.lines_done - here.size
-        return int(np.count_nonzero(new))
+        return new
 
     def lines(
         self, first: int, after_last: int | None = None
@@ -176,16 +171,38 @@ class GrowingFrame:
         forward, backward : (n, columns) float32 array
             In the order of scanning; ``backward`` is None where it is not told.
         """
-        part = slice(first, self.lines_done if after_last is None else after_last)
-        backward = None if self._backward is None else self._in_scan_order(self._backward)[part].copy()
-        return self._in_scan_order(self._forward)[part].copy(), backward
+        rows = self.start.info.geometry.rows
+        begin, end, _ = slice(first, self.lines_done if after_last is None else after_last).indices(rows)
+        end = max(begin, end)
+        if not self._up:
+            lines = self.rows(begin, end)
+            return lines.forward, lines.backward
+        lines = self.rows(rows - end, rows - begin)
+        return lines.forward[::-1].copy(), None if lines.backward is None else lines.backward[::-1].copy()
+
+    def rows(self, first_row: int, after_last: int) -> ScanLines:
+        """Copy rows of the picture, to tell them again; NaN where not scanned.
+
+        Parameters
+        ----------
+        first_row, after_last : int
+            Rows, 0 is the top of the picture; 0 to the number of rows.
+        """
+        backward = None if self._backward is None else self._backward.copy(first_row, after_last)
+        return ScanLines(self.start.scan, first_row, self._forward.copy(first_row, after_last), backward)
+
+    def rows_here(self) -> NDArray[np.bool_]:
+        """Which rows of the picture came: (rows,), a copy."""
+        return self._forward.here.copy()
 
     def frame(self) -> Frame:
         """The frame as far as it goes: a copy, NaN where not scanned, ``complete_rows`` up to the front."""
-        return Frame(replace(self.start.info, complete_rows=self.lines_done), self._forward.copy())
+        data = self._forward.copy(0, self.start.info.geometry.rows)
+        return Frame(replace(self.start.info, complete_rows=self.lines_done), data)
 
-    def _in_scan_order(self, rows: NDArray[_Item]) -> NDArray[_Item]:
-        return rows[::-1] if self.start.info.direction is ScanDirection.UP else rows
+    @property
+    def _up(self) -> bool:
+        return self.start.info.direction is ScanDirection.UP
 
     def _check(self, lines: ScanLines) -> None:
         geometry = self.start.info.geometry
@@ -203,6 +220,32 @@ class GrowingFrame:
         first, last = lines.first_row, lines.first_row + len(lines.forward)
         if first < 0 or last > geometry.rows:
             raise GrowingError(f"rows {first} to {last - 1} in a frame of {geometry.rows}")
-        known = self._here[first:last]
-        if not np.array_equal(self._forward[first:last][known], lines.forward[known], equal_nan=True):
-            raise GrowingError("lines that came before come again with other values: the scan was begun anew")
+        for trace, data in ((self._forward, lines.forward), (self._backward, lines.backward)):
+            if trace is not None and data is not None and trace.contradicts(first, data):
+                raise GrowingError("lines that came before come again with other values: the scan was begun anew")
+
+
+class _Trace:
+    """The rows of one trace. Memory is touched only where rows came, and what was never written is never shown."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.here = np.zeros(rows, dtype=np.bool_)
+        self._data = np.empty((rows, columns), dtype=np.float32)
+
+    def contradicts(self, first: int, data: NDArray[np.float32]) -> bool:
+        rows = slice(first, first + len(data))
+        known = self.here[rows]
+        return not np.array_equal(self._data[rows][known], data[known], equal_nan=True)
+
+    def take(self, first: int, data: NDArray[np.float32]) -> int:
+        """Take in the rows that are not here yet, and say how many they are."""
+        rows = slice(first, first + len(data))
+        new = ~self.here[rows]
+        self._data[rows][new] = data[new]
+        self.here[rows] = True
+        return int(np.count_nonzero(new))
+
+    def copy(self, first: int, after_last: int) -> NDArray[np.float32]:
+        rows = self._data[first:after_last].copy()
+        rows[~self.here[first:after_last]] = np.nan
+        return rows

@@ -1,5 +1,7 @@
 """Frames as ZeroMQ messages.
 
+Frames that are still being scanned travel as messages of their own: :mod:`spm_live_drivers.wire_growing`.
+
 A message has three parts: topic, header (JSON, UTF-8) and payload (the pixels). ``docs/reference/wire-format.md`` tells
 it to people who write a sender in another language. Whatever arrives, :func:`decode` returns a frame or raises one
 error that says what was wrong; it compares sizes with what is really there before it takes memory, and unpickles
@@ -34,6 +36,7 @@ from spm_live_drivers.wire_header import (
 )
 
 __all__ = [
+    "GROWING_TYPES",
     "MAX_HEADER_BYTES",
     "MAX_PART_BYTES",
     "SCHEMA",
@@ -44,6 +47,7 @@ __all__ = [
     "HeaderError",
     "decode",
     "encode_frame",
+    "open_message",
 ]
 
 TOPIC_PREFIX = b"spm."
@@ -54,8 +58,8 @@ DTYPE = "<f4"
 ITEM_BYTES = 4
 MAX_PART_BYTES = MAX_FRAME_PIXELS * ITEM_BYTES
 """Largest part of any message: sockets are told to refuse more (ZMQ_MAXMSGSIZE)."""
-RESERVED_TYPES = frozenset({"start", "lines", "end"})
-"""Message types of frames that are still growing; not sent in this version."""
+GROWING_TYPES = frozenset({"start", "lines", "end"})
+"""Message types of frames that are still growing: :func:`spm_live_drivers.wire_growing.decode_event` reads them."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,16 +138,11 @@ def decode(parts: Sequence[bytes], *, origin: str = "a ZeroMQ message") -> Frame
     """
     sender = ""
     try:
-        if len(parts) != 3:
-            raise HeaderError(f"the message has {len(parts)} parts, not topic, header and payload")
-        topic, header, payload = parts
-        if len(topic) > MAX_TOPIC_BYTES:
-            raise HeaderError(f"the topic has {len(topic)} bytes, {MAX_TOPIC_BYTES} are allowed")
-        values = parse_header(header)
+        values, payload = open_message(parts)
         envelope = read_envelope(values)
         sender = envelope.sender
-        if envelope.type in RESERVED_TYPES:
-            raise HeaderError(f"messages of type {envelope.type!r} (growing frames) are not received yet")
+        if envelope.type in GROWING_TYPES:
+            raise HeaderError(f"a message of type {envelope.type!r} tells of a frame that still grows: it is no frame")
         if envelope.type != "frame":
             raise HeaderError(f"no message type is called {envelope.type!r}")
         return FrameMessage(envelope, _frame(values, envelope, payload))
@@ -151,6 +150,32 @@ def decode(parts: Sequence[bytes], *, origin: str = "a ZeroMQ message") -> Frame
         raise FrameError(
             FrameRef(source=f"{origin} from {sender}" if sender else origin), "receive", str(error)
         ) from error
+
+
+def open_message(parts: Sequence[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Take a message of any type apart.
+
+    Parameters
+    ----------
+    parts : sequence of bytes
+        Topic, header, payload.
+
+    Returns
+    -------
+    values, payload : dict, bytes
+        The header as JSON gives it, unchecked.
+
+    Raises
+    ------
+    HeaderError
+        If these are not the parts of a message, or the header is not a JSON object.
+    """
+    if len(parts) != 3:
+        raise HeaderError(f"the message has {len(parts)} parts, not topic, header and payload")
+    topic, header, payload = parts
+    if len(topic) > MAX_TOPIC_BYTES:
+        raise HeaderError(f"the topic has {len(topic)} bytes, {MAX_TOPIC_BYTES} are allowed")
+    return parse_header(header), payload
 
 
 def _frame(values: dict[str, Any], envelope: Envelope, payload: bytes) -> Frame:

@@ -53,6 +53,16 @@ def pair(values: Mapping[str, Any], name: str, default: tuple[float, float] = _R
     return _number(name, value[0]), _number(name, value[1])
 
 
+def truth(values: Mapping[str, Any], name: str, default: bool = _REQUIRED) -> bool:
+    """Read true or false."""
+    value = values.get(name)
+    if value is None:
+        return _default(name, default)
+    if not isinstance(value, bool):
+        raise HeaderError(f"{name} must be true or false, is {shown(value)}")
+    return value
+
+
 def text(values: Mapping[str, Any], name: str, longest: int, default: str = _REQUIRED) -> str:
     """Read a text of at most ``longest`` characters; a required one must not be empty."""
     value = values.get(name)

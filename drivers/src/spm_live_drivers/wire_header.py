@@ -37,6 +37,8 @@ MAX_HEADER_BYTES = 256 * 1024
 MAX_TEXT = {
     "sender": 128,
     "session": 128,
+    "scan": 128,
+    "saved_as": 4096,
     "source": 4096,
     "channel": 256,
     "unit": 64,
@@ -61,7 +63,7 @@ class Envelope:
     Parameters
     ----------
     type : str
-        ``"frame"``; ``"start"``, ``"lines"`` and ``"end"`` are reserved for frames that are still growing.
+        ``"frame"``, or ``"start"``, ``"lines"`` or ``"end"`` of a frame that is still growing.
     sender : str
         Who sent it: the same name after every restart.
     session : str

@@ -1,6 +1,6 @@
-"""Receipts: what the receiver answers to each frame of a sender that waits for an answer.
+"""Receipts: what the receiver answers to each message of a sender that waits for an answer.
 
-A receipt has two parts: the topic ``spm.receipt`` and a JSON header that names session and sequence of the frame.
+A receipt has two parts: the topic ``spm.receipt`` and a JSON header that names session and sequence of the message.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ MAX_REASON = 1000
 
 
 class Result(StrEnum):
-    """What became of a frame."""
+    """What became of a message."""
 
     KEPT = "kept"
-    """It is safe on the receiver's disk: the sender may forget it."""
+    """It is safe on the receiver's disk, or (of a frame that still grows) it was told on: the sender may forget it."""
     DUPLICATE = "duplicate"
     """It was there before: the sender may forget it."""
     LATER = "later"
     """The receiver cannot take it now (its disk is full): send it again after a while."""
     REFUSED = "refused"
     """It is not as the format says: sending it again is no use."""
+    UNKNOWN = "unknown"
+    """Of a growing frame only: the receiver does not know this scan. Send its start and all of its lines again."""
 
     @property
     def final(self) -> bool:
-        """Whether the frame need not be sent again."""
-        return self is not Result.LATER
+        """Whether the message need not be sent again."""
+        return self not in (Result.LATER, Result.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of one frame.
+    """What became of one message.
 
     Parameters
     ----------
     session : str
-        Of the frame; empty where it could not be read.
+        Of the message; empty where it could not be read.
     sequence : int
-        Of the frame; -1 where it could not be read.
+        Of the message; -1 where it could not be read.
     result : Result
         What became of it.
     reason : str
-        Why, for ``LATER`` and ``REFUSED``.
+        Why, for ``LATER``, ``REFUSED`` and ``UNKNOWN``.
     """
 
     session: str

@@ -153,7 +153,10 @@ _SERIES = (
     "CREATE INDEX links_of_track ON links (track)",
 )
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS, _SERIES)
+# Frames that were put together from lines, until their file comes.
+_GROWING = ("CREATE INDEX frames_growing ON frames (name) WHERE format = 'growing' AND superseded_by IS NULL",)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS, _SERIES, _GROWING)
 """Statements that take a file of version n to n + 1."""
 
 SCHEMA_VERSION = len(STEPS)

@@ -167,7 +167,7 @@ class Store(LinkStore):
         """Keep a frame, exactly once, in one transaction.
 
         Frame, map, molecules, previews and the state of its file are kept and its tries cleared. Older partial states
-        of the same source are marked as superseded.
+        of the same source are marked as superseded, and a frame that was put together from the lines of this scan.
 
         Parameters
         ----------
@@ -197,7 +197,7 @@ class Store(LinkStore):
                 return Saved(int(found[0]), new=False)
             frame_id = rows.insert(connection, "frames", rows.frame_row(message))
             message["id"] = frame_id
-            message["supersedes"] = self._supersede(connection, message["source"], frame_id)
+            message["supersedes"] = self._supersede(connection, message, frame_id)
             rows.insert(connection, "maps", rows.map_row(message, frame_id, self._model_id(connection, message)))
             connection.executemany("INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)", rows.count_rows(message, frame_id))
             connection.executemany(rows.INSERT_MOLECULE, [(frame_id, *molecule) for molecule in molecules])
@@ -289,11 +289,21 @@ class Store(LinkStore):
         return max(tries, files)
 
     @staticmethod
-    def _supersede(connection: sqlite3.Connection, source: str, frame_id: int) -> list[int]:
-        mine = "source = ? AND partial = 1 AND superseded_by IS NULL AND id < ?"
-        older = connection.execute(f"SELECT id FROM frames WHERE {mine} ORDER BY id", (source, frame_id)).fetchall()  # noqa: S608
-        connection.execute(f"UPDATE frames SET superseded_by = ? WHERE {mine}", (frame_id, source, frame_id))  # noqa: S608
-        return [int(row[0]) for row in older]
+    def _supersede(connection: sqlite3.Connection, message: Message, frame_id: int) -> list[int]:
+        """Mark partial states of the same file, and what was put together from lines before the file came."""
+        partial = "source = :source AND partial = 1 AND superseded_by IS NULL AND id < :me"
+        growing = (
+            "name = :name AND format = 'growing' AND superseded_by IS NULL AND id < :me AND rows = :rows "
+            "AND columns = :columns AND abs(center_x_nm - :x) <= size_x_nm / 100 "
+            "AND abs(center_y_nm - :y) <= size_y_nm / 100"
+        )
+        x, y = message["center_nm"]
+        values = {**message, "me": frame_id, "x": x, "y": y}
+        older: list[int] = []
+        for mine in (partial, growing):
+            older.extend(row[0] for row in connection.execute(f"SELECT id FROM frames WHERE {mine}", values))  # noqa: S608
+            connection.execute(f"UPDATE frames SET superseded_by = :me WHERE {mine}", values)  # noqa: S608
+        return sorted(older)
 
     @staticmethod
     def _model_id(connection: sqlite3.Connection, message: Message) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -129,6 +130,20 @@ def test_a_whole_frame_is_never_superseded(store):
     another = store.save(made("scanned anew", source="/data/a.sxm", complete_rows=5))
     assert another.message["supersedes"] == []
     assert [frame["id"] for frame in store.frames(10)] == [another.id, whole.id]
+
+
+def test_the_file_of_a_scan_takes_the_place_of_the_lines_that_were_kept_of_it(store):
+    def kept(name, frame_format, source):
+        processed = made(name, source=source)
+        info = replace(processed.map.frame, format=frame_format)
+        return store.save(replace(processed, map=replace(processed.map, frame=info)))
+
+    lines = kept("lines", "growing", "C:/data/a.sxm")
+    other = kept("another file", "nanonis-sxm", "/old/a.sxm")
+    late = kept("file", "nanonis-sxm", "/mnt/data/a.sxm")
+    assert other.message["supersedes"] == [lines.id]
+    assert late.message["supersedes"] == []
+    assert [frame["id"] for frame in store.frames(10)] == [late.id, other.id]
 
 
 def test_frames_are_listed_newest_first_a_page_at_a_time(store):

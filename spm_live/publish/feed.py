@@ -11,9 +11,19 @@ from typing import Any, Self
 
 from spm_live.publish.message import Message
 
+LIVE = "live"
+"""Kind of the messages that may be overtaken: see :class:`Feed`."""
+MAX_LIVE_WAITING = 64
+"""Scans in progress whose newest state may wait for one listener."""
+
 
 class Feed:
     """Fan-out of messages to the publishers of one process.
+
+    Messages are numbered, so that a listener sees what it missed. Those of kind ``"live"`` are not: a scan in progress
+    is told several times a second and only its newest state matters, so the newer takes the place of the older that
+    still waits. They carry the number of the message before them, their own ``revision`` tells their order, and they
+    never push a numbered message out of a queue.
 
     Parameters
     ----------
@@ -48,9 +58,9 @@ class Feed:
         Parameters
         ----------
         kind : str
-            ``"frame"``, ``"fault"`` or ``"status"``.
+            ``"frame"``, ``"fault"``, ``"status"``, ``"live"``, ...
         body : dict
-            The message; not changed.
+            The message; not changed. One of kind ``"live"`` names its scan by ``key``.
 
         Returns
         -------
@@ -58,7 +68,8 @@ class Feed:
             What was handed out. All listeners share it: none may change it.
         """
         with self._lock:
-            self._seq += 1
+            if kind != LIVE:
+                self._seq += 1
             message = {**body, "type": kind, "run": self.run, "seq": self._seq}
             subscriptions = tuple(self._subscriptions)
             # Put while the lock is held, so that every listener sees the numbers in order.
@@ -75,7 +86,8 @@ class Feed:
         Parameters
         ----------
         maxsize : int
-            Messages that may wait; when there are more, the oldest is dropped and counted.
+            Messages that may wait; when there are more, the oldest is dropped and counted. Of every scan in progress
+            one more may wait.
         wake : callable, optional
             Called after each message, in the publisher's thread, for listeners that wait on something else (an event
             loop, a socket). It must return at once and not raise.
@@ -105,15 +117,23 @@ class Subscription:
         self.wake = wake
         self._feed = feed
         self._waiting: deque[Message] = deque(maxlen=maxsize)
+        self._live: dict[str, Message] = {}  # by key; in the order in which they began to wait
         self._changed = threading.Condition()
         self._dropped = 0
+        self._replaced = 0
         self._closed = False
 
     @property
     def dropped(self) -> int:
-        """Messages that were overtaken because this listener was too slow."""
+        """Numbered messages that were overtaken because this listener was too slow."""
         with self._changed:
             return self._dropped
+
+    @property
+    def replaced(self) -> int:
+        """States of scans in progress that a newer one took the place of; nothing is missed by that."""
+        with self._changed:
+            return self._replaced
 
     @property
     def closed(self) -> bool:
@@ -122,7 +142,7 @@ class Subscription:
             return self._closed
 
     def get(self, timeout: float | None = None) -> Message | None:
-        """Take the oldest message that waits.
+        """Take the oldest message that waits; states of scans in progress come after the numbered ones.
 
         Parameters
         ----------
@@ -135,8 +155,10 @@ class Subscription:
             None when nothing came in time, or when the subscription is closed and empty.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, timeout)
-            return self._waiting.popleft() if self._waiting else None
+            self._changed.wait_for(lambda: self._waiting or self._live or self._closed, timeout)
+            if self._waiting:
+                return self._waiting.popleft()
+            return self._live.pop(next(iter(self._live))) if self._live else None
 
     def close(self) -> None:
         """Stop listening, and wake whoever waits in :meth:`get`."""
@@ -147,10 +169,21 @@ class Subscription:
 
     def _put(self, message: Message) -> None:
         with self._changed:
-            if len(self._waiting) == self._waiting.maxlen:
-                self._dropped += 1
-            self._waiting.append(message)
+            if message["type"] == LIVE:
+                self._put_live(message)
+            else:
+                if len(self._waiting) == self._waiting.maxlen:
+                    self._dropped += 1
+                self._waiting.append(message)
             self._changed.notify()
+
+    def _put_live(self, message: Message) -> None:
+        key = message["key"]
+        if key in self._live or len(self._live) >= MAX_LIVE_WAITING:
+            self._replaced += 1
+        if key not in self._live and len(self._live) >= MAX_LIVE_WAITING:
+            del self._live[next(iter(self._live))]
+        self._live[key] = message  # in the place of the older one: a scan told often does not fall behind the others
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from spm_live.domain import DaemonStatus
 from spm_live.publish.database import StoreError
 from spm_live.publish.feed import Feed
 from spm_live.publish.history import History
+from spm_live.publish.live_message import LiveView, NoticeLog, live_message
 from spm_live.publish.message import MESSAGE_SCHEMA, Message, status_message
 from spm_live.publish.zap import same_token
 
@@ -68,7 +69,14 @@ def parse_request(body: bytes, token: str) -> int:
     return last
 
 
-def snapshot_message(last: int, feed: Feed, store: History, status: Callable[[], DaemonStatus]) -> Message:
+def snapshot_message(
+    last: int,
+    feed: Feed,
+    store: History,
+    status: Callable[[], DaemonStatus],
+    live: LiveView | None = None,
+    notices: NoticeLog | None = None,
+) -> Message:
     """Put the answer together.
 
     The number is read before the store: what is told is stored first, so every frame up to that number is found; one
@@ -83,11 +91,19 @@ def snapshot_message(last: int, feed: Feed, store: History, status: Callable[[],
         "seq": seq,
         "status": status_message(status()),
         "frames": frames,
+        "live": [live_message(scan) for scan in live.scans()] if live is not None else [],
+        "notices": notices.newest() if notices is not None else [],
     }
 
 
 def answer(
-    body: bytes, token: str, feed: Feed, store: History, status: Callable[[], DaemonStatus]
+    body: bytes,
+    token: str,
+    feed: Feed,
+    store: History,
+    status: Callable[[], DaemonStatus],
+    live: LiveView | None = None,
+    notices: NoticeLog | None = None,
 ) -> tuple[bytes, str]:
     """Answer any request whatever.
 
@@ -99,7 +115,7 @@ def answer(
         ``"snapshots"``, ``"refused"``, ``"malformed"`` or ``"failed"``, to be counted.
     """
     try:
-        reply: dict[str, Any] = snapshot_message(parse_request(body, token), feed, store, status)
+        reply: dict[str, Any] = snapshot_message(parse_request(body, token), feed, store, status, live, notices)
     except RefusedError as error:
         return _error(str(error)), "refused"
     except RequestError as error:

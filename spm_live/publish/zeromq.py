@@ -19,8 +19,9 @@ import zmq
 
 from spm_live.domain import DaemonStatus
 from spm_live.errors import SetupError
-from spm_live.publish.feed import Feed, Subscription
+from spm_live.publish.feed import LIVE, Feed, Subscription
 from spm_live.publish.history import History
+from spm_live.publish.live_message import LiveView, NoticeLog
 from spm_live.publish.message import Message, status_message
 from spm_live.publish.snapshot import MAX_REQUEST_BYTES, answer
 from spm_live.publish.zap import ZAP_DOMAIN, ZAP_ENDPOINT, zap_reply
@@ -67,6 +68,10 @@ class ZeroMQPublisher:
         Tells how the daemon stands; called from the threads made here.
     token : str
         What a client must know.
+    live : LiveView or None
+        The scans in progress, for snapshots.
+    notices : NoticeLog or None
+        The newest notices, for snapshots.
     """
 
     def __init__(
@@ -76,12 +81,17 @@ class ZeroMQPublisher:
         store: History,
         status: Callable[[], DaemonStatus],
         token: str,
+        *,
+        live: LiveView | None = None,
+        notices: NoticeLog | None = None,
     ) -> None:
         self._settings = settings
         self._feed = feed
         self._store = store
         self._status = status
         self._token = token
+        self._live = live
+        self._notices = notices
         self._stopping = threading.Event()
         self._counts: Counter[str] = Counter()
         self._counts_lock = threading.Lock()
@@ -201,7 +211,8 @@ class ZeroMQPublisher:
                 self._send(sockets.publish, {**status_message(self._status()), "run": last[0], "seq": last[1]})
             while not self._stopping.is_set() and (message := subscription.get(0)) is not None:
                 self._send(sockets.publish, message)
-                last = (message["run"], message["seq"])
+                if message["type"] != LIVE:  # not numbered: it may come after a message with a higher number
+                    last = (message["run"], message["seq"])
                 self._count("published")
             with self._counts_lock:
                 self._counts["overtaken"] = subscription.dropped
@@ -237,7 +248,7 @@ class ZeroMQPublisher:
             if envelope not in ([], [b""]):  # DEALER, or REQ with its empty frame
                 self._count("malformed")
                 continue
-            reply, what = answer(body, self._token, self._feed, self._store, self._status)
+            reply, what = answer(body, self._token, self._feed, self._store, self._status, self._live, self._notices)
             self._count(what)
             with suppress(zmq.Again, zmq.ZMQError):  # gone, or not reading: its loss
                 snapshots.send_multipart([peer, *envelope, reply], zmq.NOBLOCK)

@@ -13,6 +13,7 @@ import anyio
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from spm_live.domain import DaemonStatus
+from spm_live.publish.live_message import LiveView, NoticeLog, live_message
 from spm_live.publish.message import MESSAGE_SCHEMA, status_message
 from spm_live.publish.store import StoreError
 from spm_live.web.ports import Body, EventFeed, EventSubscription, FrameStore
@@ -37,17 +38,28 @@ class Events:
 
     Parameters
     ----------
-    store, feed, status
+    store, feed, status, live, notices
         As in :func:`spm_live.web.server.create_app`.
     page : str
         Digest of the page's files, told in the snapshot.
     """
 
-    def __init__(self, store: FrameStore, feed: EventFeed, status: Callable[[], DaemonStatus], page: str) -> None:
+    def __init__(
+        self,
+        store: FrameStore,
+        feed: EventFeed,
+        status: Callable[[], DaemonStatus],
+        page: str,
+        *,
+        live: LiveView | None = None,
+        notices: NoticeLog | None = None,
+    ) -> None:
         self._store = store
         self._feed = feed
         self._status = status
         self._page = page
+        self._live = live
+        self._notices = notices
         self.open_sockets = 0
         self.overtaken = 0
         """Messages that slow pages did not get, all pages together."""
@@ -118,6 +130,9 @@ class Events:
             "frames": self._store.frames(SNAPSHOT_FRAMES),
             "latest": self._store.latest(),
             "faults": self._store.faults(SNAPSHOT_FAULTS),
+            # Last: a scan that ended while the store was read is told as over, and its frame is on its way.
+            "live": [live_message(scan) for scan in self._live.scans()] if self._live is not None else [],
+            "notices": self._notices.newest() if self._notices is not None else [],
         }
 
 

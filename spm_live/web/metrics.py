@@ -10,6 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from spm_live.publish.live_message import LiveView
+from spm_live.scanning import LiveState
 from spm_live.web.events import Events
 from spm_live.web.ports import FrameStore
 
@@ -17,11 +19,12 @@ STORE_TOTALS = ("frames", "partial", "superseded", "molecules", "faults")
 
 
 class ViewerCollector(Collector):
-    """Looks at the store and the open pages at the moment it is asked."""
+    """Looks at the store, the scans in progress and the open pages at the moment it is asked."""
 
-    def __init__(self, store: FrameStore, events: Events) -> None:
+    def __init__(self, store: FrameStore, events: Events, live: LiveView | None = None) -> None:
         self._store = store
         self._events = events
+        self._live = live
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics; ``docs/reference/http.md`` lists them."""
@@ -34,13 +37,14 @@ class ViewerCollector(Collector):
             yield GaugeMetricFamily(f"spm_live_store_{name}", f"In the whole history: {name}.", totals[name])
         newest = self._store.frames(1)
         yield from _newest(newest[0]["counts"] if newest else {})
+        yield from _in_progress(self._live)
 
 
-def viewer_registry(store: FrameStore, events: Events) -> CollectorRegistry:
+def viewer_registry(store: FrameStore, events: Events, live: LiveView | None = None) -> CollectorRegistry:
     """A registry with :class:`ViewerCollector` and, on Linux, memory and processor time of the process."""
     registry = CollectorRegistry()
     # Describing a collector calls it once; auto_describe is off, so nothing is read before the first scrape.
-    registry.register(ViewerCollector(store, events))
+    registry.register(ViewerCollector(store, events, live))
     ProcessCollector(registry=registry)
     return registry
 
@@ -56,3 +60,15 @@ def _newest(counts: dict[str, dict[str, Any]]) -> Iterator[Metric]:
             if count[key] is not None:
                 family.add_metric([label], count[key])
     yield from families.values()
+
+
+def _in_progress(live: LiveView | None) -> Iterator[Metric]:
+    scans = [scan for scan in live.scans() if scan.state is LiveState.SCANNING] if live is not None else []
+    yield GaugeMetricFamily("spm_live_scans_in_progress", "Scans in progress.", len(scans))
+    progress = GaugeMetricFamily("spm_live_scan_progress", "Part of its lines that is scanned.", labels=["source"])
+    overtaken = GaugeMetricFamily("spm_live_scan_overtaken", "Updates overtaken by newer ones.", labels=["source"])
+    for source, scan in {scan.source: scan for scan in scans}.items():  # the newest of a source; no sample comes twice
+        progress.add_metric([source], scan.info.complete_rows / scan.info.geometry.rows)
+        overtaken.add_metric([source], scan.overtaken)
+    yield progress
+    yield overtaken

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from spm_live.errors import SetupError
+from spm_live.publish.live_message import LiveView, NoticeLog
 from spm_live.publish.metrics import CONTENT_TYPE, Metrics
 from spm_live.publish.store import StoreError
 from spm_live.web.access import Access
@@ -25,6 +26,7 @@ from spm_live.web.api import Reload, Status, answers, pages
 from spm_live.web.assets import load_assets
 from spm_live.web.events import Events
 from spm_live.web.guard import Guard
+from spm_live.web.live import live_answers
 from spm_live.web.metrics import viewer_registry
 from spm_live.web.ports import EventFeed, FrameStore
 from spm_live.web.series import series_routes
@@ -46,6 +48,8 @@ def create_app(
     metrics: Metrics | None = None,
     *,
     host: str = "127.0.0.1",
+    live: LiveView | None = None,
+    notices: NoticeLog | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -65,14 +69,19 @@ def create_app(
         What the daemon counts, for ``/metrics``.
     host : str
         Name that the server is bound to: answered beside the loopback names.
+    live : LiveView or None
+        The scans in progress; None where they are not followed.
+    notices : NoticeLog or None
+        The newest notices.
     """
     assets = load_assets()
-    events = Events(store, feed, status, assets.digest)
-    counted, registry = metrics or Metrics(), viewer_registry(store, events)
+    events = Events(store, feed, status, assets.digest, live=live, notices=notices)
+    counted, registry = metrics or Metrics(), viewer_registry(store, events, live)
     app = FastAPI(title="spm-live", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.include_router(pages(assets))
     app.include_router(answers(store, status, reload))
     app.include_router(series_routes(store))
+    app.include_router(live_answers(live, notices))
     app.include_router(events.router())
 
     @app.get("/metrics")

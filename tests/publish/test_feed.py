@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spm_live.publish.feed import Feed
+from spm_live.publish.feed import MAX_LIVE_WAITING, Feed
 
 
 def drain(subscription):
@@ -119,3 +119,58 @@ def test_every_listener_sees_the_messages_of_many_threads_in_one_order():
 def test_a_subscription_without_room_is_refused():
     with pytest.raises(ValueError, match="0 messages"):
         Feed().subscribe(0)
+
+
+def test_scans_in_progress_are_not_numbered_and_tell_the_number_before_them():
+    feed = Feed()
+    with feed.subscribe(10) as subscription:
+        feed.publish("frame", {})
+        feed.publish("live", {"key": "a"})
+        feed.publish("frame", {})
+        told = drain(subscription)
+    assert feed.seq == 2
+    assert [(message["type"], message["seq"]) for message in told] == [("frame", 1), ("frame", 2), ("live", 1)]
+
+
+def test_a_newer_state_of_a_scan_takes_the_place_of_the_older_that_waits():
+    feed = Feed()
+    with feed.subscribe(10) as subscription:
+        for revision in range(5):
+            for key in ("a", "b"):
+                feed.publish("live", {"key": key, "revision": revision})
+        told = drain(subscription)
+        assert (subscription.dropped, subscription.replaced) == (0, 8)
+        feed.publish("live", {"key": "a", "revision": 5})
+        assert subscription.get(0)["revision"] == 5
+    assert [(message["key"], message["revision"]) for message in told] == [("a", 4), ("b", 4)]
+
+
+def test_scans_in_progress_push_no_frame_and_no_fault_out():
+    feed = Feed()
+    with feed.subscribe(2) as subscription:
+        feed.publish("fault", {})
+        feed.publish("frame", {})
+        for revision in range(100):
+            feed.publish("live", {"key": "a", "revision": revision})
+        assert [message["type"] for message in drain(subscription)] == ["fault", "frame", "live"]
+        assert subscription.dropped == 0
+
+
+def test_a_scan_that_is_told_often_does_not_keep_another_from_being_heard():
+    feed, heard = Feed(), set()
+    with feed.subscribe(2) as subscription:
+        for revision in range(6):
+            for key in ("a", "b", "a"):
+                feed.publish("live", {"key": key, "revision": revision})
+            heard.add(subscription.get(0)["key"])
+    assert heard == {"a", "b"}
+
+
+def test_endless_scans_do_not_fill_the_memory():
+    feed = Feed()
+    with feed.subscribe(2) as subscription:
+        for key in range(MAX_LIVE_WAITING + 3):
+            feed.publish("live", {"key": str(key)})
+        told = drain(subscription)
+        assert (len(told), subscription.replaced) == (MAX_LIVE_WAITING, 3)
+    assert told[-1]["key"] == str(MAX_LIVE_WAITING + 2)

@@ -230,6 +230,14 @@ class Settings(BaseSettings):
         """The environment goes over the file; nothing else is looked at."""
         return env_settings, init_settings
 
+    @field_validator("rules")
+    @classmethod
+    def _names_differ(cls, rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
+        names = [rule.name for rule in rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rules are called {', '.join(map(repr, twice))}; every rule needs a name of its own")
+        return rules
+
     @model_validator(mode="after")
     def _something_to_watch(self) -> Self:
         if not self.folders and not self.zeromq and not self.nanonis:

@@ -69,8 +69,8 @@ class RuleSettings(Section):
     )
     command: tuple[str, ...] = Field(
         (),
-        description="Program (full path, or a name on the PATH) and its arguments, run without a shell; the notice comes "
-        "on its standard input, as JSON.",
+        description="Program (full path, or a name on the PATH) and its arguments, run without a shell; the notice "
+        "comes on its standard input, as JSON.",
     )
     timeout_s: float = Field(10.0, gt=0, le=300, description="Webhook and command get this long, in s.")
 
@@ -92,7 +92,7 @@ class RuleSettings(Section):
         if command:
             program = command[0]
             absolute = PurePosixPath(program).is_absolute() or PureWindowsPath(program).is_absolute()
-            if not program or ("/" in program or "\\" in program) and not absolute:
+            if not program or (("/" in program or "\\" in program) and not absolute):
                 raise ValueError("the first part of a command is a program: its full path, or a name on the PATH")
             if any("\0" in part for part in command):
                 raise ValueError("a command holds a character that no program can be given")

@@ -1,10 +1,12 @@
-"""A ZeroMQ socket as a source of frames.
+"""A ZeroMQ socket as a source of frames, and of scans in progress.
 
 Two threads. The receiver owns the socket: it checks each message, writes it into the inbox, answers. The courier hands
 the files of the inbox to the daemon and may be blocked by it for as long as its queue is full; meanwhile the receiver
 goes on, up to the limit of the inbox. Beyond that limit, and while the disk is full, an agent is told to send the frame
-again later; PULL and SUB sockets are not read, so that a pushing sender waits and a publishing one drops frames (its
-high-water mark), which the sequence numbers show.
+again later. From PULL and SUB sockets a few frames are held in memory meanwhile; then they are not read, so that a
+pushing sender waits and a publishing one drops frames (its high-water mark), which the sequence numbers show.
+
+Messages of scans in progress are told on at once, whatever the disk does, and are written nowhere.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +26,12 @@ from spm_live.errors import FrameError, SetupError
 from spm_live.settings import ZeroMQSettings
 from spm_live.sources import Known, Put, Report
 from spm_live.sources.courier import Courier
+from spm_live.sources.growing import KEPT, GrowingIntake, Tell
 from spm_live.sources.inbox import Inbox
 from spm_live.sources.sequences import FaultRate, SequenceLog
-from spm_live_drivers.wire import TOPIC_PREFIX, FrameMessage, decode
+from spm_live_drivers.growing import ScanEnd
+from spm_live_drivers.wire import TOPIC_PREFIX, Envelope, FrameMessage, decode
+from spm_live_drivers.wire_growing import decode_event, is_growing
 from spm_live_drivers.wire_receipt import Receipt, Result, encode_receipt, refusal
 from spm_live_drivers.wire_socket import CurveKeys, SocketError, open_socket, receive_parts
 
@@ -34,10 +40,13 @@ logger = logging.getLogger(__name__)
 _KINDS = {"agent": zmq.ROUTER, "pull": zmq.PULL, "sub": zmq.SUB}
 _POLL_MS = 100
 _COUNTERS = ("received", "arrived", "duplicates", "malformed", "gaps", "missed", "put_off")
+_LIVE_COUNTERS = ("live", "live_unknown", "live_refused")
+HELD_BYTES = 64 * 1024 * 1024
+"""Frames of PULL and SUB sockets that wait in memory for room on the disk; one frame always may."""
 
 
 class ZeroMQSource:
-    """Receive frames and hand them on as files.
+    """Receive frames and hand them on as files; receive scans in progress and tell them on.
 
     Parameters
     ----------
@@ -49,6 +58,9 @@ class ZeroMQSource:
         Time between two tries to write while the disk is full, in s.
     fault_rate : FaultRate or None
         How many malformed messages are reported; all are counted. None: ten a minute.
+    tell : callable or None
+        Takes the name of this source, the sender and each event of a scan in progress, from the thread of the receiver;
+        see :data:`spm_live.sources.growing.Tell`. None: such events are counted and passed over.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class ZeroMQSource:
         *,
         retry_s: float = 2.0,
         fault_rate: FaultRate | None = None,
+        tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = f"zeromq {settings.mode} {settings.endpoint}"
@@ -70,10 +83,15 @@ class ZeroMQSource:
         self._gap_rate = FaultRate(clock=clock)
         self._courier = Courier(self.name, self._inbox, clock)
         self._sequences = SequenceLog()
+        self._growing = GrowingIntake(self.name, tell) if tell is not None else None
+        self._clock = clock
+        self._held: deque[tuple[FrameMessage, list[bytes]]] = deque()
+        self._held_bytes = 0
+        self._next_try = 0.0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._counters = dict.fromkeys(_COUNTERS, 0)
+        self._counters = dict.fromkeys(_COUNTERS + _LIVE_COUNTERS, 0)
         self._idle = "not started"
         self._unwritable = ""
         self._full = False
@@ -142,13 +160,14 @@ class ZeroMQSource:
         answering = self._settings.mode == "agent"
         try:
             while not self._stopping.is_set():
-                if not answering and not self._has_room():
+                if not answering and not self._may_read():
                     self._stopping.wait(self._retry_s)
                 elif socket.poll(_POLL_MS):
                     self._take(socket, answering=answering)
         finally:
             socket.close(linger=0)
             context.term()
+            self._put_down()
 
     def _take(self, socket: zmq.Socket[bytes], *, answering: bool) -> None:
         try:
@@ -172,6 +191,8 @@ class ZeroMQSource:
 
     def _answer(self, parts: list[bytes]) -> Receipt:
         """Keep one frame of an agent, or say why not."""
+        if is_growing(parts):
+            return self._hear(parts)
         message = self._decoded(parts)
         if isinstance(message, FrameError):
             return refusal(parts[1] if len(parts) > 1 else b"", message.reason)
@@ -188,35 +209,82 @@ class ZeroMQSource:
         return Receipt(envelope.session, envelope.sequence, kept, reason)
 
     def _accept(self, parts: list[bytes]) -> None:
-        """Keep one frame of a sender that expects no answer, however long the disk is full."""
-        message = self._decoded(parts)
-        if isinstance(message, FrameError):
+        """Take one message of a sender that expects no answer; a frame is held until it is written."""
+        if is_growing(parts):
+            self._hear(parts)
             return
-        while True:
+        message = self._decoded(parts)
+        if not isinstance(message, FrameError):
+            self._held.append((message, parts))
+            self._held_bytes += sum(map(len, parts))
+
+    def _may_read(self) -> bool:
+        """Write the frames that are held, as far as there is room; whether another message may be read."""
+        if self._clock() >= self._next_try:
+            while self._has_room() and self._held:
+                message, parts = self._held[0]
+                try:
+                    self._keep(message, parts)
+                except OSError as error:
+                    self._cannot_write(error)
+                    break
+                self._held.popleft()
+                self._held_bytes -= sum(map(len, parts))
+            if self._held or self._full:
+                self._next_try = self._clock() + self._retry_s
+        return self._held_bytes < HELD_BYTES
+
+    def _put_down(self) -> None:
+        """Write the frames that are held, beyond the limit of the inbox: this run ends."""
+        for message, parts in self._held:
             try:
                 self._keep(message, parts)
             except OSError as error:
                 self._cannot_write(error)
-                if self._stopping.wait(self._retry_s):
-                    logger.error("%s: a frame of %s is lost: %s", self.name, message.envelope.sender, self._unwritable)
-                    return
-            else:
-                return
+                logger.error("%s: a frame of %s is lost: %s", self.name, message.envelope.sender, self._unwritable)
+        self._held.clear()
+
+    def _hear(self, parts: list[bytes]) -> Receipt:
+        """Tell on one event of a scan in progress, or say why not."""
+        try:
+            message = decode_event(parts, origin=self.name)
+        except FrameError as error:
+            self._malformed(error)
+            return refusal(parts[1], error.reason)
+        envelope = message.envelope
+        self._follow(envelope)
+        self._count("live")
+        answer = self._growing.take(message) if self._growing is not None else KEPT
+        unheard_of = isinstance(message.event, ScanEnd) and self._settings.mode != "agent"  # nobody is answered
+        if answer.result is Result.UNKNOWN:
+            self._count("live_unknown")
+        if answer.result is Result.REFUSED:
+            self._count("live_refused")
+        if answer.result is Result.REFUSED or (answer.result is Result.UNKNOWN and unheard_of):
+            self._tell(f"{self.name} from {envelope.sender}", answer.reason)
+        return Receipt(envelope.session, envelope.sequence, answer.result, answer.reason)
 
     def _decoded(self, parts: list[bytes]) -> FrameMessage | FrameError:
         try:
             message = decode(parts, origin=self.name)
         except FrameError as error:
-            self._count("malformed")
-            self._tell(error.ref.source, error.reason)
+            self._malformed(error)
             return error
-        missed = self._sequences.missed(message.envelope)
+        self._follow(message.envelope)
+        return message
+
+    def _malformed(self, error: FrameError) -> None:
+        self._count("malformed")
+        self._tell(error.ref.source, error.reason)
+
+    def _follow(self, envelope: Envelope) -> None:
+        """Count the messages that were lost before this one."""
+        missed = self._sequences.missed(envelope)
         if missed:
             self._count("gaps")
             self._count("missed", missed)
             if self._gap_rate.admit() is not None:
-                logger.warning("%s: %d messages of %s were lost", self.name, missed, message.envelope.sender)
-        return message
+                logger.warning("%s: %d messages of %s were lost", self.name, missed, envelope.sender)
 
     def _keep(self, message: FrameMessage, parts: list[bytes]) -> Result:
         path = self._inbox.keep(message.frame.ref.sha256, parts)

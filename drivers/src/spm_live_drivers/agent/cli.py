@@ -6,7 +6,9 @@ import argparse
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -16,11 +18,14 @@ from spm_live_drivers.agent.settings import (
     AgentSettings,
     AgentSetupError,
     SocketKind,
+    StreamSettings,
+    controller_address,
     default_sender,
     default_spool,
     load_keys,
     read_options,
 )
+from spm_live_drivers.agent.stream import ScanStream
 from spm_live_drivers.contract import Trace
 
 EXIT_OK = 0
@@ -33,12 +38,19 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser."""
     result = argparse.ArgumentParser(
         prog="spm-live-agent",
-        description="Watch a folder on the instrument PC and send every finished frame to spm-live. Frames wait on "
-        "this machine's disk while the receiver is away.",
+        description="Send to spm-live, from the instrument PC: every finished frame of a folder (--watch), and the scan "
+        "in progress of a Nanonis controller (--nanonis), which is only ever read. Finished frames wait on this "
+        "machine's disk while the receiver is away.",
     )
     result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    result.add_argument("--watch", type=Path, required=True, metavar="FOLDER", help="the instrument's output folder")
+    result.add_argument("--watch", type=Path, metavar="FOLDER", help="the instrument's output folder")
+    result.add_argument(
+        "--nanonis", metavar="HOST:PORT", help="the controller, such as 127.0.0.1:6501; one port for this"
+    )
+    result.add_argument("--nanonis-channel", default="Z", metavar="NAME", help="channel of the scan in progress")
+    result.add_argument("--no-backward", action="store_true", help="do not ask for the backward trace")
     result.add_argument("--to", required=True, metavar="ENDPOINT", help="the receiver, such as tcp://192.168.0.5:5650")
+    result.add_argument("--live-to", metavar="ENDPOINT", help="where the scan in progress goes, if not there too")
     result.add_argument("--channel", help="channel by name (default: Z, or current or frequency shift)")
     result.add_argument("--trace", choices=[trace.value for trace in Trace], default="forward", help="which direction")
     result.add_argument("--nm-per-px", type=_positive, metavar="NM", help="pixel pitch of pictures that do not know it")
@@ -61,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--quiet-s", type=_positive, default=60.0, metavar="S", help="after which an incomplete file is sent as it is"
     )
-    result.add_argument("--once", action="store_true", help="send what is there, then end")
+    result.add_argument("--once", action="store_true", help="send the files that are there, then end")
     result.add_argument("--verbose", action="store_true", help="say more")
     return result
 
@@ -80,7 +92,7 @@ def settings_from(arguments: argparse.Namespace) -> AgentSettings:
         watch=watch,
         to=arguments.to,
         spool=(arguments.spool or default_spool(watch, arguments.to, options)).absolute(),
-        sender=arguments.sender or default_sender(watch),
+        sender=arguments.sender or default_sender(watch.name),
         socket=SocketKind(arguments.socket),
         bind=arguments.bind,
         curve=load_keys(arguments.curve_key_file) if arguments.curve_key_file else None,
@@ -89,6 +101,31 @@ def settings_from(arguments: argparse.Namespace) -> AgentSettings:
         poll_s=arguments.poll_s,
         settle_s=arguments.settle_s,
         quiet_s=arguments.quiet_s,
+    )
+
+
+def stream_settings_from(arguments: argparse.Namespace) -> StreamSettings:
+    """Make settings of what the command line says about the scan in progress.
+
+    Raises
+    ------
+    AgentSetupError
+        If the address of the controller or the key file is no good, or one port would be bound twice.
+    """
+    host, port = controller_address(arguments.nanonis)
+    watch: Path | None = arguments.watch
+    if arguments.bind and watch is not None and arguments.live_to in (None, arguments.to):
+        raise AgentSetupError("a port can be bound once: give --live-to another endpoint for the scan in progress")
+    return StreamSettings(
+        host=host,
+        port=port,
+        to=arguments.live_to or arguments.to,
+        sender=arguments.sender or default_sender(watch.absolute().name if watch is not None else f"{host}:{port}"),
+        channel=arguments.nanonis_channel,
+        backward=not arguments.no_backward,
+        socket=SocketKind(arguments.socket),
+        bind=arguments.bind,
+        curve=load_keys(arguments.curve_key_file) if arguments.curve_key_file else None,
     )
 
 
@@ -108,18 +145,49 @@ def main(argv: Sequence[str] | None = None) -> int:
         force=True,
     )
     try:
-        with Agent(settings_from(arguments)) as agent:
-            _stop_on_signals(agent)
-            agent.run(once=arguments.once)
+        faults = _run(arguments)
     except AgentSetupError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_SETUP
-    return EXIT_FAULTS if arguments.once and agent.faults else EXIT_OK
+    return EXIT_FAULTS if arguments.once and faults else EXIT_OK
 
 
-def _stop_on_signals(agent: Agent) -> None:
+def _run(arguments: argparse.Namespace) -> int:
+    """Do what the command line asks for, until stopped; the number of files that could not be sent."""
+    if arguments.watch is None and arguments.nanonis is None:
+        raise AgentSetupError("nothing to send: give --watch FOLDER, --nanonis HOST:PORT, or both")
+    if arguments.once and arguments.nanonis is not None:
+        raise AgentSetupError("--once sends the files that are there: leave --nanonis out")
+    with ExitStack() as stack:
+        stream = stack.enter_context(ScanStream(stream_settings_from(arguments))) if arguments.nanonis else None
+        if arguments.watch is None:
+            if stream is not None:
+                _stop_on_signals(stream.stop)
+                stream.run()
+            return 0
+        agent = stack.enter_context(Agent(settings_from(arguments)))
+        _stop_on_signals(agent.stop)
+        if stream is not None:
+            stack.enter_context(_beside(stream))
+        agent.run(once=arguments.once)
+        return agent.faults
+
+
+@contextmanager
+def _beside(stream: ScanStream) -> Iterator[None]:
+    """Run the stream in a thread of its own: files are sent whatever becomes of it."""
+    thread = threading.Thread(target=stream.run, name=f"stream {stream.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stream.stop()
+        thread.join()
+
+
+def _stop_on_signals(end: Callable[[], None]) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        agent.stop()
+        end()
 
     # SIGBREAK is what Windows sends for Ctrl-Break, and to a service that is stopped.
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):

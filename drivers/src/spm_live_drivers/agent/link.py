@@ -8,7 +8,7 @@ from typing import Self
 
 import zmq
 
-from spm_live_drivers.agent.settings import AgentSettings, AgentSetupError, SocketKind
+from spm_live_drivers.agent.settings import AgentSettings, AgentSetupError, SocketKind, StreamSettings
 from spm_live_drivers.wire_fields import HeaderError
 from spm_live_drivers.wire_receipt import Receipt, Result, decode_receipt
 from spm_live_drivers.wire_socket import SocketError, open_socket, receive_parts
@@ -21,11 +21,11 @@ _LAST_WORDS_MS = 3000
 
 
 class Link:
-    """Sends one frame at a time and waits for its receipt.
+    """Sends one message at a time and waits for its receipt.
 
     Parameters
     ----------
-    settings : AgentSettings
+    settings : AgentSettings or StreamSettings
         Where to.
     clock : callable
         Monotonic time in s.
@@ -36,7 +36,7 @@ class Link:
         If the socket cannot be opened.
     """
 
-    def __init__(self, settings: AgentSettings, clock: Callable[[], float]) -> None:
+    def __init__(self, settings: AgentSettings | StreamSettings, clock: Callable[[], float]) -> None:
         self._settings, self._clock = settings, clock
         self._acknowledged = settings.socket is SocketKind.AGENT
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -240,7 +240,7 @@ class Agent:
         spooled = self._spool.first()
         if receipt is None or spooled is None:
             return
-        if receipt.result is Result.LATER:
+        if not receipt.result.final:
             self._postpone(receipt.reason)
         else:
             self._conclude(spooled, receipt.result, receipt.reason)

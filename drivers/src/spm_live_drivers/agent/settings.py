@@ -84,9 +84,51 @@ class AgentSettings:
     receipt_timeout_s: float = 10.0
 
 
-def default_sender(watch: Path) -> str:
-    """Name of the machine and of the folder."""
-    return one_line(sound(f"{socket.gethostname()}/{watch.name}"))[: MAX_TEXT["sender"]]
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """What an agent is told about scans in progress.
+
+    Parameters
+    ----------
+    host, port : str, int
+        The Nanonis controller.
+    to : str
+        Endpoint of the receiver, such as ``tcp://192.168.0.5:5650``.
+    sender : str
+        Name under which it is told: that of the agent that sends the files of this instrument.
+    channel : str
+        Channel by name, as in Nanonis.
+    backward : bool
+        Tell the backward trace too.
+    socket, bind, curve
+        As in :class:`AgentSettings`.
+    receipt_timeout_s : float
+        How long the receiver may take to answer, plus a second for each megabyte, in s.
+    repeat_s : float
+        Without receipts the scan in progress is told anew after this time, for those who joined late, in s.
+    """
+
+    host: str
+    port: int
+    to: str
+    sender: str
+    channel: str = "Z"
+    backward: bool = True
+    socket: SocketKind = SocketKind.AGENT
+    bind: bool = False
+    curve: CurveKeys | None = None
+    receipt_timeout_s: float = 5.0
+    repeat_s: float = 15.0
+
+    @property
+    def name(self) -> str:
+        """The controller, for the log."""
+        return f"nanonis {self.host}:{self.port}"
+
+
+def default_sender(what: str) -> str:
+    """Name of the machine, and of the folder or the controller."""
+    return one_line(sound(f"{socket.gethostname()}/{what}"))[: MAX_TEXT["sender"]]
 
 
 def default_spool(watch: Path, to: str, options: ReadOptions) -> Path:
@@ -133,16 +175,47 @@ def check(settings: AgentSettings) -> None:
         raise AgentSetupError(f"{settings.watch}: there is no such folder; give the instrument's output with --watch")
     if settings.spool.resolve().is_relative_to(settings.watch.resolve()):
         raise AgentSetupError(f"{settings.spool}: the spool lies inside the watched folder; give another with --spool")
-    if not re.match(r"(tcp|ipc)://.", settings.to):
-        raise AgentSetupError(f"{settings.to}: is not an endpoint such as tcp://192.168.0.5:5650; correct --to")
-    sender = settings.sender
-    if not sender or sender != one_line(sound(sender)) or len(sender) > MAX_TEXT["sender"]:
-        raise AgentSetupError("--sender must be one line of at most 128 characters")
+    _check_receiver(settings.to, settings.sender)
     zone = settings.options.timezone
     try:
         ZoneInfo(zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise AgentSetupError(f"no time zone is called {zone!r}; write for example --timezone Europe/Berlin") from error
+
+
+def check_stream(settings: StreamSettings) -> None:
+    """Refuse settings that cannot work.
+
+    Raises
+    ------
+    AgentSetupError
+        With the first problem.
+    """
+    _check_receiver(settings.to, settings.sender)
+    if not settings.channel.strip():
+        raise AgentSetupError("--nanonis-channel must be the name of a channel, such as Z")
+
+
+def controller_address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``; a numeric IPv6 address stands in brackets.
+
+    Raises
+    ------
+    AgentSetupError
+        If it is no such thing.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise AgentSetupError(f"--nanonis {text}: write host and port of the controller, such as 127.0.0.1:6501")
+    return host, int(port)
+
+
+def _check_receiver(to: str, sender: str) -> None:
+    if not re.match(r"(tcp|ipc)://.", to):
+        raise AgentSetupError(f"{to}: is not an endpoint such as tcp://192.168.0.5:5650; correct --to")
+    if not sender or sender != one_line(sound(sender)) or len(sender) > MAX_TEXT["sender"]:
+        raise AgentSetupError("--sender must be one line of at most 128 characters")
 
 
 def read_options(channel: str | None, trace: str, nm_per_px: float | None, timezone: str | None) -> ReadOptions:

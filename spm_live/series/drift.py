@@ -1,0 +1,156 @@
+"""Drift between two frames: what the pictures say and what the molecules say, brought together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spm_live.domain import ScanDirection
+from spm_live.series.field import DriftField
+from spm_live.series.frames import Method, SeriesFrame, minutes_between
+from spm_live.series.pictures import Pair, likeness, pair_up, shifts
+from spm_live.series.votes import Support, displacements, fitted, steady_field
+
+REACH = 0.45
+"""Largest drift that is looked for, as a part of the frame's shorter side."""
+SAME_NM = 0.35
+"""Two drifts closer than this, in lengths of a molecule, are the same one."""
+CLEAR = 0.85
+"""Molecules prefer one drift to another where the other has fewer than this part of its confirmations."""
+LEAST = 3
+"""Fewer molecules than this confirm nothing."""
+LEAST_SHARE = 0.3
+"""Nor does a smaller part of those that could."""
+LEAST_LIKENESS = 0.25
+"""Pictures less alike than this, when moved onto each other, say nothing."""
+NEAR_PX = 3.0
+"""Two drifts closer than this, in pixels of the pictures, are the same one where there are no molecules."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drift:
+    """The drift between two frames and what it rests on.
+
+    Parameters
+    ----------
+    field : DriftField or None
+        None where none was found.
+    method : Method
+        What it rests on.
+    agreement : float or None
+        Part of the molecules that confirm it, 0 to 1; None where there were none to ask.
+    residual_nm : float
+        How far these lie from where they should, root mean square along one axis; NaN where there are none.
+    """
+
+    field: DriftField | None
+    method: Method
+    agreement: float | None = None
+    residual_nm: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    support: Support
+    likeness: float
+
+
+def find_drift(previous: SeriesFrame, current: SeriesFrame) -> Drift:
+    """Find how a place drifted between two frames.
+
+    Both ways give their most likely drifts; each of these is made to fit the molecules that confirm it, and is
+    judged by how many do and by how alike the pictures are when moved by it. Where molecules lie on a lattice they
+    cannot tell its vectors apart: of drifts that nearly as many confirm, the pictures choose. Where the two still
+    contradict each other, that which more molecules confirm holds.
+
+    Parameters
+    ----------
+    previous, current : SeriesFrame
+        Two frames whose scanned areas overlap.
+    """
+    pair = pair_up(previous, current)
+    candidates = [_judged(previous, current, pair, field) for field in _guesses(previous, current, pair)]
+    if not candidates:
+        return Drift(None, Method.NONE)
+    molecules = max(candidates, key=_molecules_say)
+    seen = [one for one in candidates if math.isfinite(one.likeness) and one.likeness >= LEAST_LIKENESS]
+    pictures = max(seen, key=lambda one: one.likeness, default=None)
+    return _decide(previous, current, molecules, pictures)
+
+
+def steady_slope(previous: SeriesFrame, current: SeriesFrame) -> float:
+    """How much a steady drift grows along the slow axis between two scans, as a part of it for each nm.
+
+    Returns
+    -------
+    float
+        0 where both ran in the same direction. Where the files do not tell times, the second scan is taken to have
+        followed the first at once.
+
+    Notes
+    -----
+    With a scan of duration T and height H, and D from middle to middle, a place at u passes under the tip D + 2 u T / H
+    later in a scan up after one down, and D - 2 u T / H later in one down after one up.
+    """
+    if previous.direction is current.direction:
+        return 0.0
+    apart = minutes_between(previous, current)
+    took = [frame.minutes for frame in (previous, current) if frame.minutes is not None]
+    part = 1.0 if apart is None or not took else min(1.0, float(np.mean(took)) / apart)
+    sign = 1.0 if current.direction is ScanDirection.UP else -1.0
+    return sign * 2 * part / current.geometry.size_nm[1]
+
+
+def _guesses(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None) -> list[DriftField]:
+    """All drifts that either way thinks likely, each with and without the slope of a steady drift."""
+    geometry = current.geometry
+    reach_nm = REACH * min(*geometry.size_nm, *previous.geometry.size_nm)
+    steady = steady_slope(previous, current)
+    found: list[DriftField] = []
+    for slope in dict.fromkeys((0.0, steady)):
+        found += displacements(previous.molecules, current.molecules, geometry, reach_nm, slope)
+    if pair is not None:
+        for shift, _ in shifts(pair):
+            found += [steady_field(geometry, shift, slope) for slope in dict.fromkeys((0.0, steady))]
+    return [field for field in found if np.hypot(*field.drift_nm) <= reach_nm]
+
+
+def _judged(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None, field: DriftField) -> _Candidate:
+    bend = previous.direction is not current.direction
+    support = fitted(previous, current, field, bend=bend)
+    return _Candidate(support, likeness(pair, support.field) if pair is not None else float("nan"))
+
+
+def _molecules_say(one: _Candidate) -> tuple[float, float]:
+    alike = one.likeness if math.isfinite(one.likeness) else -1.0
+    return one.support.confirming * one.support.share, alike
+
+
+def _decide(
+    previous: SeriesFrame, current: SeriesFrame, molecules: _Candidate, pictures: _Candidate | None
+) -> Drift:
+    enough = molecules.support.confirming >= LEAST and molecules.support.share >= LEAST_SHARE
+    if pictures is None:
+        return _drift(molecules, Method.MOLECULES) if enough else Drift(None, Method.NONE)
+    if not enough:
+        few = min(len(previous.molecules), len(current.molecules)) < LEAST
+        return _drift(pictures, Method.PICTURES if few else Method.PICTURES_NOT_MOLECULES)
+    if _same(current, molecules, pictures):
+        return _drift(molecules, Method.BOTH)
+    if _molecules_say(pictures)[0] >= CLEAR * _molecules_say(molecules)[0]:
+        return _drift(pictures, Method.BOTH)
+    return _drift(molecules, Method.MOLECULES_NOT_PICTURES)
+
+
+def _same(current: SeriesFrame, one: _Candidate, other: _Candidate) -> bool:
+    middle: NDArray[np.float64] = np.array([current.geometry.center_nm])
+    away = one.support.field.at(middle) - other.support.field.at(middle)
+    return float(np.hypot(*away[0])) <= SAME_NM * current.molecules.size_nm
+
+
+def _drift(one: _Candidate, method: Method) -> Drift:
+    asked = one.support.share if one.support.confirming or method is not Method.PICTURES else None
+    return Drift(one.support.field, method, asked, one.support.residual_nm)

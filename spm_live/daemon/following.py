@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.handling import Handling
+from spm_live.daemon.notices import Notices
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import Worker, WorkerCrashError
 from spm_live.domain import Fault
@@ -31,10 +34,14 @@ class Following:
         Where faults go, and how long the worker gets.
     status : StatusBoard
         Where updates are counted.
+    notices : Notices
+        Asked about every new state.
     """
 
-    def __init__(self, board: LiveBoard, handling: Handling, status: StatusBoard) -> None:
+    def __init__(self, board: LiveBoard, handling: Handling, status: StatusBoard, notices: Notices) -> None:
         self.board = board
+        board.told = notices.scanning
+        self._notices = notices
         self._handling = handling
         self._status = status
         self._crashes: dict[str, int] = {}
@@ -70,6 +77,10 @@ class Following:
                 self._status.count("live_updates")
                 self._crashes.pop(job.key, None)
         return True
+
+    def frame_stored(self, message: Mapping[str, Any]) -> None:
+        """A frame was stored: its scan, where it was followed, is over."""
+        self._notices.finished(message, self.board.frame_stored(message))
 
     def _crashed(self, job: LiveJob, crash: WorkerCrashError) -> None:
         self._status.count("worker_restarts" if crash.died else "retries")

@@ -120,8 +120,6 @@ class LiveBoard:
     ----------
     publish : callable
         Takes every new state of a scan; must not wait.
-    wake : callable
-        Called when there is something to compute; must not wait.
     clock : callable
         Monotonic time in s.
     now : callable
@@ -136,6 +134,9 @@ class LiveBoard:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self.wake: Callable[[], None] = lambda: None
+        """Called when there is something to compute; must not wait."""
+        self.told: Callable[[LiveScan], None] = lambda _scan: None
+        """Takes every new state after it was published; must not wait, nor ask the board."""
         self._publish = publish
         self._clock = clock
         self._now = now
@@ -410,6 +411,7 @@ class LiveBoard:
         scan.told_s = self._clock()
         seen = self._seen(scan)
         self._publish(seen)
+        self.told(seen)
         return seen
 
     def _seen(self, scan: _Scan) -> LiveScan:

@@ -21,7 +21,7 @@ from spm_live.domain import DaemonState, Fault, FrameRef, MoleculeMap, Processed
 from spm_live.errors import FrameError, NotReadyError
 from spm_live.find import Job
 from spm_live.publish.feed import Feed
-from spm_live.publish.message import fault_message
+from spm_live.publish.message import Message, fault_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import FileKey, Store, StoreError
 from spm_live.settings import DaemonSettings
@@ -70,8 +70,13 @@ class Handling:
         self._stopping = stopping
         self._stop_seen_s: float | None = None
 
-    def handle(self, arrival: Arrival, worker: Worker) -> None:
+    def handle(self, arrival: Arrival, worker: Worker) -> Message | None:
         """Bring one arrival to its end: a stored map, a stored fault, or a duplicate.
+
+        Returns
+        -------
+        dict or None
+            The message of a frame that was stored just now.
 
         Raises
         ------
@@ -81,7 +86,7 @@ class Handling:
             If the daemon stops before the end was reached.
         """
         if arrival.delete_when_done and not arrival.path.exists():
-            return  # handed over twice, around a reload, and done the first time
+            return None  # handed over twice, around a reload, and done the first time
         key = FileKey(arrival.path, arrival.size, arrival.mtime_ns)
         sha256 = ""
         try:
@@ -89,16 +94,16 @@ class Handling:
             known = self.stored(lambda: self._store.known(sha256))
             if known is not None:
                 self._duplicate(arrival, key, sha256, known)
-                return
+                return None
             processed = self._work(arrival, sha256, worker)
             if _state_of(str(arrival.path)) in {key, None}:
-                self._keep(arrival, key, processed)
-            else:
-                logger.info("%s: changed while it was read; it comes again", arrival.path.name)
+                return self._keep(arrival, key, processed)
+            logger.info("%s: changed while it was read; it comes again", arrival.path.name)
         except FrameError as error:
             if isinstance(error, NotReadyError):
                 raise
             self.give_up(arrival, error, sha256)
+        return None
 
     def give_up(self, arrival: Arrival, error: FrameError, sha256: str = "") -> None:
         """End an arrival with a fault."""
@@ -172,7 +177,7 @@ class Handling:
         logger.info("%s: the same content as frame %d, which is stored already", arrival.path.name, known)
         self._let_go(arrival)
 
-    def _keep(self, arrival: Arrival, key: FileKey, processed: Processed) -> None:
+    def _keep(self, arrival: Arrival, key: FileKey, processed: Processed) -> Message | None:
         saved = self.stored(lambda: self._store.save(processed, file=key))
         if saved.new:
             lag_s = time.monotonic() - arrival.ready_s
@@ -183,6 +188,7 @@ class Handling:
             name = processed.map.frame.ref.name
             logger.info("%s: %s, %.2f s after it was ready", name, sentence(processed.map), lag_s)
         self._let_go(arrival)
+        return saved.message if saved.new else None
 
     def _let_go(self, arrival: Arrival) -> None:
         """Remove a file that is the source's own: what came of it is on the disk when the store returns."""

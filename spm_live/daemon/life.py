@@ -16,12 +16,14 @@ from spm_live.daemon.following import Following
 from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.handling import Handling
 from spm_live.daemon.late_spectra import LateSpectra
+from spm_live.daemon.notices import Notices
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import MakeWork, Worker
 from spm_live.domain import DaemonState, DaemonStatus
 from spm_live.errors import NotReadyError, SetupError
 from spm_live.find import FindMolecules
 from spm_live.publish.feed import Feed
+from spm_live.publish.live_message import NoticeLog
 from spm_live.publish.message import status_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import Store
@@ -62,6 +64,8 @@ class Daemon:
         Builds the sources of a configuration.
     live : LiveBoard or None
         Where sources tell of scans in progress; None: an empty one.
+    notices : NoticeLog or None
+        Where the newest notices are kept; None: an empty one.
     load : callable or None
         Reads the configuration again, for :meth:`reload`.
     make_work : callable
@@ -84,6 +88,7 @@ class Daemon:
         load: Callable[[], Settings] | None = None,
         make_work: MakeWork = FindMolecules,
         live: LiveBoard | None = None,
+        notices: NoticeLog | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -103,7 +108,10 @@ class Daemon:
             settings.daemon, store=store, feed=feed, metrics=metrics, board=self._board, stopping=self._stopping
         )
         self._late_spectra = LateSpectra(store, feed)
-        self._following = Following(live or LiveBoard(lambda _scan: None), self._handling, self._board)
+        self._notices = Notices(
+            feed, notices or NoticeLog(), self._handling.report, lambda: self._board.count("notices")
+        )
+        self._following = Following(live or LiveBoard(lambda _scan: None), self._handling, self._board, self._notices)
         self._following.board.wake = self._news.set
         self._worker = Worker(settings.model, make_work)
         self._board.use_model(self._worker.identity)
@@ -119,6 +127,7 @@ class Daemon:
         ticker = threading.Thread(target=self._tell_status, name="spm-live-status")
         ticker.start()
         try:
+            self._notices.use(self._settings.rules)
             self._start_sources(self._settings)
             self._board.enter(DaemonState.RUNNING)
             spectra_due_s = time.monotonic() + SPECTRA_PERIOD_S
@@ -142,6 +151,7 @@ class Daemon:
             self._stopping.set()
             self._board.enter(DaemonState.STOPPING)
             self._stop_sources()
+            self._notices.stop()
             self._worker.stop()
             ticker.join()
             self._board.enter(DaemonState.STOPPED)
@@ -163,8 +173,10 @@ class Daemon:
     def _handle(self, arrival: Arrival, tries: int) -> None:
         self._board.take_in_hand(str(arrival.path))
         try:
-            self._handling.handle(arrival, self._worker)
+            message = self._handling.handle(arrival, self._worker)
             self._late_spectra.frame_stored(arrival.path, arrival.options.timezone)
+            if message is not None:
+                self._following.frame_stored(message)
         except NotReadyError as error:
             if tries < NOT_READY_TRIES:
                 heapq.heappush(self._later, _Later(time.monotonic() + NOT_READY_RETRY_S, tries + 1, arrival))
@@ -250,6 +262,9 @@ class Daemon:
             self._settings = new
             self._start_sources(new)
             changes.append(f"{len(self._sources)} source(s) are watched")
+        if new.rules != old.rules:
+            self._notices.use(new.rules)
+            changes.append(f"{len(new.rules)} rule(s) are in force")
         self._settings = new
         self._handling.settings = new.daemon
         changes.extend(

@@ -20,7 +20,7 @@ from spm_live.find import Job
 from spm_live.live.follow import LiveJob, LiveResult
 from spm_live.scanning import LiveCount, LiveMap, ScanQuality
 from spm_live.settings import ModelSettings
-from spm_live_drivers.registry import file_sha256
+from spm_live_drivers.registry import file_sha256, read_frame
 
 
 class FakeWork:
@@ -35,6 +35,8 @@ class FakeWork:
         self.classes = ("molecule",)
 
     def __call__(self, job: Job) -> Processed:
+        if job.path.suffix == ".spmframe":
+            return self._found(read_frame(job.path).info)
         text = job.path.read_text()
         ref = FrameRef(str(job.path), file_sha256(job.path), "Z", Trace.FORWARD)
         if text.startswith("fault"):
@@ -48,6 +50,9 @@ class FakeWork:
         if text.startswith("hang"):
             threading.Event().wait()
         info = FrameInfo(ref, ScanGeometry(4, 4, (4.0, 4.0)), "m", complete_rows=4, format="fake")
+        return self._found(info)
+
+    def _found(self, info: FrameInfo) -> Processed:
         counts = {"molecule": ClassCount(0, 0, 0.0, 0.0)}
         return Processed(
             MoleculeMap(info, self.identity, (), counts, 16.0, 0.0), b"preview", b"thumbnail", {"read": 1.0}

@@ -69,8 +69,9 @@ def locate(
     would be wrong by a share that grows as frames get smaller: the edge effect that Gundersen's forbidden line
     corrects (J. Microsc. 111 (1977) 219, doi:10.1111/j.1365-2818.1977.tb00062.x).
     """
-    area = survey(frame)
-    shapes = _measure(detections, letterbox, area)
+    area = survey(frame.data)
+    scale = np.array([letterbox.scale_x, letterbox.scale_y] * 2)
+    shapes = measure(detections.boxes / scale, detections.masks, area)
     margin = tuple(EDGE_MARGIN_PX * max(1.0, 1 / scale) for scale in (letterbox.scale_x, letterbox.scale_y))
     edge = area.near_border(shapes.points, shapes.lengths, (margin[0], margin[1]))
     numbers = detections.classes[shapes.which]
@@ -81,7 +82,7 @@ def locate(
     return MoleculeMap(
         frame=frame.info,
         model=model,
-        molecules=_molecules(
+        molecules=to_molecules(
             [classes[number] for number in numbers.tolist()],
             detections.scores[shapes.which].tolist(),
             shapes,
@@ -99,11 +100,21 @@ def locate(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shapes:
+class Shapes:
     """The shapes of those detections that are molecules, in frame pixels.
 
-    ``which`` are their indices; ``boxes`` are edges; ``points``, their outlines one after the other, with so many
-    points each as ``lengths`` says, and ``measured`` are in pixel centres.
+    Parameters
+    ----------
+    which : (N,) int array
+        Indices of these detections.
+    boxes : (N, 4) float64 array
+        x1, y1, x2, y2: edges.
+    points : (P, 2) float64 array
+        Their outlines one after the other, in pixel centres.
+    lengths : (N,) int array
+        Points of each.
+    measured : Moments
+        In pixel centres.
     """
 
     which: NDArray[np.intp]
@@ -113,11 +124,21 @@ class _Shapes:
     measured: Moments
 
 
-def _measure(detections: Detections, letterbox: Letterbox, area: ScannedArea) -> _Shapes:
+def measure(boxes: NDArray[np.float64], masks: NDArray[np.float32], area: ScannedArea) -> Shapes:
+    """Measure the masks of detections, and leave out those that are no molecules.
+
+    Parameters
+    ----------
+    boxes : (N, 4) float64 array
+        x1, y1, x2, y2 in frame pixels: edges.
+    masks : (N, M, M) float32 array
+        Probabilities over the boxes.
+    area : ScannedArea
+        What was scanned; its upper left pixel is where the boxes are counted from.
+    """
     rows, columns = area.scanned.shape
-    scale = np.array([letterbox.scale_x, letterbox.scale_y] * 2)
-    boxes = np.clip(detections.boxes / scale, 0, [columns, rows, columns, rows])
-    fine = refine(detections.masks)
+    boxes = np.clip(boxes, 0, [columns, rows, columns, rows])
+    fine = refine(masks)
     inside = cover(fine)
     measured = moments(inside, boxes[:, :2] - 0.5, boxes[:, 2:] - boxes[:, :2])
     which = np.flatnonzero((fine > MASK_THRESHOLD).any(axis=(1, 2)))
@@ -126,12 +147,12 @@ def _measure(detections: Detections, letterbox: Letterbox, area: ScannedArea) ->
         holed = which[area.gaps_in(boxes[which])]
         inside[holed] *= _cells_scanned(boxes[holed], fine.shape[1], area.scanned)
         which = which[inside[which].any(axis=(1, 2))]
-    if not area.complete or len(which) < len(detections):
+    if not area.complete or len(which) < len(boxes):
         measured = moments(inside[which], boxes[which, :2] - 0.5, boxes[which, 2:] - boxes[which, :2])
     polygons = outlines(fine[which])
     lengths = np.array([len(polygon) for polygon in polygons], dtype=np.intp)
     points = _frame_points(polygons, lengths, boxes[which], fine.shape[1])
-    return _Shapes(which, boxes[which], points, lengths, measured)
+    return Shapes(which, boxes[which], points, lengths, measured)
 
 
 def _cells_scanned(boxes: NDArray[np.float64], side: int, scanned: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -157,14 +178,27 @@ def _frame_points(
     return points
 
 
-def _molecules(
-    labels: list[str],
-    scores: list[float],
-    shapes: _Shapes,
-    edge: list[bool],
+def to_molecules(
+    labels: Sequence[str],
+    scores: Sequence[float],
+    shapes: Shapes,
+    edge: Sequence[bool],
     geometry: ScanGeometry,
-    spectra: Sequence[Spectrum],
+    spectra: Sequence[Spectrum] = (),
 ) -> tuple[Molecule, ...]:
+    """Bring shapes to the surface.
+
+    Parameters
+    ----------
+    labels, scores, edge : sequence
+        Class name, score, and whether the border cuts it, of each shape.
+    shapes : Shapes
+        In pixels of the frame.
+    geometry : ScanGeometry
+        Of the frame.
+    spectra : sequence of Spectrum
+        To be matched to the molecules.
+    """
     step_x, step_y = geometry.nm_per_px
     # y grows up on the surface and down in the frame, which turns the sign of the covariance.
     spread = shapes.measured.spread * np.array([step_x**2, step_y**2, -step_x * step_y])

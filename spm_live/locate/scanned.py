@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live.domain import Frame
-
 SHORTEST_GAP_PX = 3
 """Fewer missing pixels than this in a line are a drop-out, not a border: the molecule around them is not cut."""
 
@@ -109,9 +107,15 @@ class ScannedArea:
         return np.bincount(owner, weights=near, minlength=len(lengths)) > 0
 
 
-def survey(frame: Frame) -> ScannedArea:
-    """Find what was scanned of a frame."""
-    scanned = np.isfinite(frame.data)
+def survey(data: NDArray[np.float32]) -> ScannedArea:
+    """Find what was scanned of a frame, or of a band of it.
+
+    Parameters
+    ----------
+    data : (rows, columns) float32 array
+        NaN where not scanned.
+    """
+    scanned = np.isfinite(data)
     rows, columns = scanned.shape
     whole = (0.0, 0.0, float(columns), float(rows))
     pixels = int(np.count_nonzero(scanned))

@@ -6,7 +6,7 @@ result does not depend on the order of calls or the number of threads.
 
 from __future__ import annotations
 
-from spm_live.prepare.contrast import quantile_limits, stretch, to_grey
+from spm_live.prepare.contrast import quantile_limits, stretch, stretch_between, to_grey
 from spm_live.prepare.levelling import level, subtract_polynomial
 from spm_live.prepare.model_input import prepare
 from spm_live.prepare.preview import draw_preview
@@ -28,6 +28,7 @@ __all__ = [
     "remove_scars",
     "resample",
     "stretch",
+    "stretch_between",
     "subtract_polynomial",
     "tile_origins",
     "to_grey",

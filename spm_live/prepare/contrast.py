@@ -62,10 +62,31 @@ def stretch(
         A new array, or ``data``: 0 to 1, NaN where not scanned; 0.5 throughout where a frame has one value only.
     """
     limits = quantile_limits(data, quantiles)
-    result = data if in_place else data.copy()
     if limits is None:
-        return result
-    low, high = limits
+        return data if in_place else data.copy()
+    return stretch_between(data, *limits, in_place=in_place)
+
+
+def stretch_between(
+    data: NDArray[np.float32], low: float, high: float, *, in_place: bool = False
+) -> NDArray[np.float32]:
+    """Map the range between two values to 0 to 1, and cut off what lies outside.
+
+    Parameters
+    ----------
+    data : (rows, columns) float32 array
+        NaN where not scanned.
+    low, high : float
+        In the unit of ``data``; ``high`` is not below ``low``.
+    in_place : bool
+        Whether the result may take the place of ``data``.
+
+    Returns
+    -------
+    (rows, columns) float32 array
+        As from :func:`stretch`; 0.5 throughout where both limits are one value.
+    """
+    result = data if in_place else data.copy()
     if low == high:
         result[...] = np.where(np.isfinite(data), np.float32(0.5), np.float32(np.nan))
         return result
@@ -76,7 +97,11 @@ def stretch(
     return np.clip(result, 0, 1, out=result)
 
 
-def to_grey(data: NDArray[np.float32], quantiles: tuple[float, float] = (0.005, 0.995)) -> NDArray[np.uint8]:
+def to_grey(
+    data: NDArray[np.float32],
+    quantiles: tuple[float, float] = (0.005, 0.995),
+    limits: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
     """Draw levelled values as an 8-bit grey picture.
 
     Parameters
@@ -85,13 +110,15 @@ def to_grey(data: NDArray[np.float32], quantiles: tuple[float, float] = (0.005, 
         NaN where not scanned.
     quantiles : (float, float)
         0 to 1, rising.
+    limits : (float, float) or None
+        Values that become black and white, where they are known already; None: at the quantiles.
 
     Returns
     -------
     (rows, columns) uint8 array
         1 to 255; 0 where not scanned and nowhere else.
     """
-    unit = stretch(data, quantiles)
+    unit = stretch(data, quantiles) if limits is None else stretch_between(data, *limits)
     unit *= 254
     unit += 1.5  # rounds, since the conversion below cuts
     missing = np.isnan(unit)

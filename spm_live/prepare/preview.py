@@ -13,7 +13,11 @@ PREVIEW_SIDE = 1024
 THUMBNAIL_SIDE = 128
 
 
-def draw_preview(levelled: NDArray[np.float32], quantiles: tuple[float, float] = (0.005, 0.995)) -> tuple[bytes, bytes]:
+def draw_preview(
+    levelled: NDArray[np.float32],
+    quantiles: tuple[float, float] = (0.005, 0.995),
+    limits: tuple[float, float] | None = None,
+) -> tuple[bytes, bytes]:
     """Draw a levelled frame as a grey picture, and once more small.
 
     Parameters
@@ -22,6 +26,8 @@ def draw_preview(levelled: NDArray[np.float32], quantiles: tuple[float, float] =
         As :func:`spm_live.prepare.level` returns it; NaN where not scanned.
     quantiles : (float, float)
         Values that become black and white.
+    limits : (float, float) or None
+        These values themselves, where they are known already.
 
     Returns
     -------
@@ -31,7 +37,7 @@ def draw_preview(levelled: NDArray[np.float32], quantiles: tuple[float, float] =
     thumbnail : bytes
         The same, at most 128 px a side.
     """
-    grey = _shrink(to_grey(levelled, quantiles), PREVIEW_SIDE)
+    grey = _shrink(to_grey(levelled, quantiles, limits), PREVIEW_SIDE)
     return encode_png(grey), encode_png(_shrink(grey, THUMBNAIL_SIDE))
 
 

@@ -96,6 +96,28 @@ def scanned_rows(data: NDArray[np.float32]) -> NDArray[np.intp]:
     return np.flatnonzero(first if first.all() else np.isfinite(data).any(axis=1))
 
 
+def typical_value(values: NDArray[np.float32], fewest: int = 1) -> float:
+    """Median of the densest part of some values: of the differences of two lines it tells how the lines were shifted.
+
+    Parameters
+    ----------
+    values : (N,) float32 array
+        In any order; NaN counts as not there.
+    fewest : int
+        With fewer values than this there is nothing typical.
+
+    Returns
+    -------
+    float
+        The median of those within 2.5 standard deviations of the middle of the shortest half, the deviation being
+        judged by how short that half is; NaN where there are too few values.
+    """
+    known = np.sort(values[~np.isnan(values)])
+    if known.size < max(1, fewest):
+        return math.nan
+    return float(_densest(known[None], np.array([known.size], dtype=np.intp))[0])
+
+
 def row_shifts(data: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far each row was moved by jitter and by jumps of the tip.
 
@@ -173,6 +195,15 @@ def _typical_steps(
     known = count >= fewest
     tenth = (count * (1 - AGREEMENT)).astype(np.intp)
     lowest, highest = _pick(ordered, tenth), _pick(ordered, np.maximum(count - 1 - tenth, 0))
+    steps = _densest(ordered, count)
+    steps = np.where(known, steps, np.nan)
+    tilt = median((steps / distance)[known]) * distance if known.any() else np.zeros(steps.size)
+    agreed = known & (((lowest > tilt) & (steps > tilt)) | ((highest < tilt) & (steps < tilt)))
+    return np.where(known, steps - tilt, 0.0), agreed
+
+
+def _densest(ordered: NDArray[np.float32], count: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Median of the densest part of each row of sorted values, of which the first ``count`` are no NaN."""
     half = ordered.shape[1] // 2
     spans = ordered[:, half:] - ordered[:, : ordered.shape[1] - half]
     first = np.argmin(spans, axis=1)
@@ -188,11 +219,8 @@ def _typical_steps(
     # Rows with many gaps have no shortest half of the full length; the plain median has to do.
     gappy = count < ordered.shape[1]
     begin, end = np.where(gappy, 0, begin), np.where(gappy, count, end)
-    steps = (_pick(ordered, (begin + end - 1) // 2) + _pick(ordered, (begin + end) // 2)) / 2
-    steps = np.where(known, steps, np.nan)
-    tilt = median((steps / distance)[known]) * distance if known.any() else np.zeros(steps.size)
-    agreed = known & (((lowest > tilt) & (steps > tilt)) | ((highest < tilt) & (steps < tilt)))
-    return np.where(known, steps - tilt, 0.0), agreed
+    typical: NDArray[np.float64] = (_pick(ordered, (begin + end - 1) // 2) + _pick(ordered, (begin + end) // 2)) / 2
+    return typical
 
 
 def _lasting_jumps(

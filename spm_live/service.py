@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from spm_live.daemon.growing import REMEMBERED_FRAMES, LiveBoard
 from spm_live.daemon.life import Daemon
 from spm_live.errors import SetupError
 from spm_live.publish.feed import Feed
+from spm_live.publish.live_message import NoticeLog, live_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import Store
 from spm_live.publish.zeromq import ZeroMQPublisher
 from spm_live.settings import Settings
 from spm_live.sources import Source
 from spm_live.sources.folder import FolderSource
+from spm_live.sources.handover import Handover
 from spm_live.sources.inbox import Inbox
+from spm_live.sources.nanonis import NanonisSource
 from spm_live.sources.zeromq import ZeroMQSource
 from spm_live.web.access import load_or_make_token, token_path
 from spm_live.web.server import WebServer, create_app
@@ -68,17 +72,40 @@ def open_service(settings: Settings, load: Callable[[], Settings] | None = None)
     with ExitStack() as stack:
         store = stack.enter_context(open_store(settings))
         token = settings.web.token or load_or_make_token(token_path(settings.store.path))
-        feed, metrics = Feed(), Metrics()
-        daemon = Daemon(settings, store=store, feed=feed, metrics=metrics, make_sources=make_sources, load=load)
+        feed, metrics, notices = Feed(), Metrics(), NoticeLog()
+        board = LiveBoard(lambda scan: feed.publish("live", live_message(scan)))
+        board.remember(store.frames(REMEMBERED_FRAMES))
+        daemon = Daemon(
+            settings,
+            store=store,
+            feed=feed,
+            metrics=metrics,
+            make_sources=lambda settings: make_sources(settings, board),
+            load=load,
+            live=board,
+            notices=notices,
+        )
         stack.callback(daemon.close)
         if settings.publish.enabled:
-            publisher = ZeroMQPublisher(settings.publish, feed, store, daemon.status, token)
+            publisher = ZeroMQPublisher(
+                settings.publish, feed, store, daemon.status, token, live=board, notices=notices
+            )
             publisher.start()
             stack.callback(publisher.stop)
         url = None
         if settings.web.enabled:
             reload = daemon.reload if load else None
-            app = create_app(store, feed, daemon.status, token, reload, metrics, host=settings.web.host)
+            app = create_app(
+                store,
+                feed,
+                daemon.status,
+                token,
+                reload,
+                metrics,
+                host=settings.web.host,
+                live=board,
+                notices=notices,
+            )
             server = WebServer(app, settings.web.host, settings.web.port)
             port = server.start()
             stack.callback(server.stop)
@@ -104,11 +131,19 @@ def open_store(settings: Settings) -> Store:
     return Store(path, min_free_mb=settings.store.min_free_mb)
 
 
-def make_sources(settings: Settings) -> Sequence[Source]:
-    """Build the sources that a configuration names."""
+def make_sources(settings: Settings, board: LiveBoard) -> Sequence[Source]:
+    """Build the sources that a configuration names, and what turns scans in progress into frames."""
     inbox = Inbox(settings.store.path.parent / "inbox")
     folders: list[Source] = [FolderSource(folder, ignored=[settings.store.path]) for folder in settings.folders]
-    return [*folders, *(ZeroMQSource(socket, inbox) for socket in settings.zeromq)]
+    if not settings.live.enabled:
+        return [*folders, *(ZeroMQSource(socket, inbox) for socket in settings.zeromq)]
+    sockets = [ZeroMQSource(socket, inbox, tell=board.tell) for socket in settings.zeromq]
+    controllers = [NanonisSource(controller, board.tell) for controller in settings.nanonis]
+    if not sockets and not controllers:
+        return folders
+    watched = [folder.path for folder in settings.folders]
+    options = settings.folders[0].read_options() if settings.folders else None
+    return [*folders, *sockets, *controllers, Handover(board, settings.live, inbox, watched, options)]
 
 
 def run_until_signalled(service: Service) -> None:

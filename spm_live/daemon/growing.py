@@ -47,9 +47,6 @@ REMEMBERED_SCANS = 500
 SAME_PLACE = 0.01
 """Part of its size by which the centre of a scan may differ from that of its file: one is text, one is float32."""
 
-Tell = Callable[[str, str, GrowingEvent], bool]
-"""Takes source, sender and event; False where the scan is not known and must be told from its start."""
-
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from spm_live_drivers.nanonis.watch import ScanWatch
 
 from spm_live.domain import Fault, SourceStatus
 from spm_live.settings_live import NanonisSettings
 from spm_live.sources import Known, Put, Report, StoppedError
+from spm_live.sources.growing import Tell
 from spm_live.sources.sequences import FaultRate
 from spm_live_drivers.growing import GrowingError, GrowingEvent, ScanEnd, ScanLines, ScanOutcome, ScanStart
 
 logger = logging.getLogger(__name__)
-
-Tell = Callable[[str, str, GrowingEvent], bool]
 
 
 class Watch(Protocol):
@@ -59,15 +56,7 @@ class NanonisSource:
         self.sender = settings.name or f"{settings.host}:{settings.port}"
         self.name = f"nanonis {self.sender}"
         self._tell = tell
-        self._watch: Watch = watch or ScanWatch(
-            settings.host,
-            settings.port,
-            sender=self.sender,
-            channel=settings.channel,
-            backward=settings.backward,
-            poll_s=settings.poll_s,
-            timeout_s=settings.timeout_s,
-        )
+        self._watch: Watch = watch or _watch(settings, self.sender)
         self._fault_rate = fault_rate or FaultRate()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -135,3 +124,17 @@ class NanonisSource:
         if withheld is not None:
             more = f" (and {withheld} more faults that were not reported)" if withheld else ""
             report(Fault(self.name, "receive", reason + more, datetime.now(UTC)))
+
+
+def _watch(settings: NanonisSettings, sender: str) -> Watch:
+    from spm_live_drivers.nanonis.watch import ScanWatch
+
+    return ScanWatch(
+        settings.host,
+        settings.port,
+        sender=sender,
+        channel=settings.channel,
+        backward=settings.backward,
+        poll_s=settings.poll_s,
+        timeout_s=settings.timeout_s,
+    )

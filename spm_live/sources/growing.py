@@ -157,13 +157,9 @@ class GrowingIntake:
     def _extend(self, name: str, sender: _Sender, running: _Running, lines: ScanLines) -> Answer:
         count, columns = lines.forward.shape
         if columns != running.columns or lines.first_row + count > running.rows:
-            return self._give_up(
-                name,
-                sender,
-                running,
-                f"rows {lines.first_row} to {lines.first_row + count - 1} of {columns} px in a scan of {running.rows} x "
-                f"{running.columns} px: the frame was changed without a start",
-            )
+            rows = f"rows {lines.first_row} to {lines.first_row + count - 1} of {columns} px"
+            scan = f"a scan of {running.rows} x {running.columns} px"
+            return self._give_up(name, sender, running, f"{rows} in {scan}: the frame was changed without a start")
         try:
             if self._tell(self._source, name, replace(lines, scan=running.told_as)):
                 return KEPT

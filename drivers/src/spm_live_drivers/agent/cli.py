@@ -38,15 +38,13 @@ def parser() -> argparse.ArgumentParser:
     """Build the parser."""
     result = argparse.ArgumentParser(
         prog="spm-live-agent",
-        description="Send to spm-live, from the instrument PC: every finished frame of a folder (--watch), and the scan "
-        "in progress of a Nanonis controller (--nanonis), which is only ever read. Finished frames wait on this "
+        description="Send to spm-live, from the instrument PC: every finished frame of a folder (--watch), and the "
+        "scan in progress of a Nanonis controller (--nanonis), which is only ever read. Finished frames wait on this "
         "machine's disk while the receiver is away.",
     )
     result.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     result.add_argument("--watch", type=Path, metavar="FOLDER", help="the instrument's output folder")
-    result.add_argument(
-        "--nanonis", metavar="HOST:PORT", help="the controller, such as 127.0.0.1:6501; one port for this"
-    )
+    result.add_argument("--nanonis", metavar="HOST:PORT", help="the controller, such as 127.0.0.1:6501")
     result.add_argument("--nanonis-channel", default="Z", metavar="NAME", help="channel of the scan in progress")
     result.add_argument("--no-backward", action="store_true", help="do not ask for the backward trace")
     result.add_argument("--to", required=True, metavar="ENDPOINT", help="the receiver, such as tcp://192.168.0.5:5650")
@@ -182,7 +180,7 @@ def _beside(stream: ScanStream) -> Iterator[None]:
         yield
     finally:
         stream.stop()
-        thread.join()
+        thread.join()  # every wait in there has its time-out; closing its sockets under it would be worse than waiting
 
 
 def _stop_on_signals(end: Callable[[], None]) -> None:

@@ -185,6 +185,7 @@ class DriftingPlace:
         self._changes = changes
         self._each = 0  # molecules that come down before every frame but the first
         self._first = first_direction
+        self._told: dict[str, tuple[int, ...]] = {}
         half = np.array(size_nm) / 2 + MARGIN_NM + np.abs(self.drift_nm) * (frames - 1) / 2
         self._half_nm = (float(half[0]), float(half[1]))
         self._molecules, self._fixed = self._lay_out()
@@ -200,58 +201,81 @@ class DriftingPlace:
         if self.done == self.frames:
             raise ValueError(f"all {self.frames} frames of the series were drawn")
         number = self.done
-        told = self._change(number) if number else {}
+        self._told = self._change(number) if number else {}
         self.done += 1
+        return self.draw_again()
+
+    def draw_again(self, tip: Tip | None = None, geometry: ScanGeometry | None = None) -> SeriesScan:
+        """Draw the last frame once more, with another tip or of another part of the surface.
+
+        Parameters
+        ----------
+        tip : Tip or None
+            None: the one of the series.
+        geometry : ScanGeometry or None
+            None: that of the series; its centre changes nothing in the picture, and it should not be larger.
+
+        Raises
+        ------
+        ValueError
+            If none was drawn yet.
+        """
+        if not self.done:
+            raise ValueError("no frame of the series was drawn yet")
+        number = self.done - 1
         up = (self._first is ScanDirection.UP) != bool(number % 2)
-        scan, ids = self._draw(number, ScanDirection.UP if up else ScanDirection.DOWN)
+        direction = ScanDirection.UP if up else ScanDirection.DOWN
+        scan, ids = self._draw(number, direction, tip or self.tip, geometry or self.geometry)
         drift_nm = self.drift_nm if number else (0.0, 0.0)
-        return SeriesScan(scan, ids, drift_nm, **told)
+        return SeriesScan(scan, ids, drift_nm, **self._told)
 
     def _middle(self, number: int) -> NDArray[np.float64]:
         """Where the middle of a frame lies on the surface, in nm."""
         return ((self.frames - 1) / 2 - number) * np.array(self.drift_nm)
 
-    def _draw(self, number: int, direction: ScanDirection) -> tuple[SyntheticScan, tuple[int, ...]]:
+    def _draw(
+        self, number: int, direction: ScanDirection, tip: Tip, geometry: ScanGeometry
+    ) -> tuple[SyntheticScan, tuple[int, ...]]:
         sample, molecules, middle = self.sample, self._molecules, self._middle(number)
-        grid = Grid((self.geometry.rows, self.geometry.columns), self.geometry.nm_per_px)
-        surface, _, _ = self._draw_surface(_View(grid.shape, grid.pitch_nm, self._half_nm, middle))
+        grid = Grid((geometry.rows, geometry.columns), geometry.nm_per_px)
+        surface, _, _ = self._draw_surface(_View(grid.shape, grid.pitch_nm, self._half_nm, middle), tip)
         shown = Placed(molecules.species, molecules.xy_nm - middle, molecules.angle_rad)
         # Always all molecules of the series, so that each keeps its own small differences from its like.
         rng = np.random.default_rng((*self._seed, 1))
-        drawn = draw_molecules(rng, sample.species, shown, grid.shape, grid.pitch_nm, self.tip.blur_nm)
+        drawn = draw_molecules(rng, sample.species, shown, grid.shape, grid.pitch_nm, tip.blur_nm)
         here = np.flatnonzero(molecules.here)
         patches = Patches(drawn.heights_nm[here], drawn.level_nm[here], drawn.corners[here])
         shown = Placed(shown.species[here], shown.xy_nm[here], shown.angle_rad[here])
         raised, owner = lay_molecules(patches, grid.shape)
         seen = seen_molecules(sample, shown, patches, owner, grid)
         rng = np.random.default_rng((*self._seed, 2, number))
-        doubled = see_with_second_apex(surface + raised, self.tip, grid)
-        forward, backward = record(rng, doubled, self.tip, grid, direction is ScanDirection.UP)
+        doubled = see_with_second_apex(surface + raised, tip, grid)
+        forward, backward = record(rng, doubled, tip, grid, direction is ScanDirection.UP)
         scan = SyntheticScan(
             np.ascontiguousarray(forward * np.float32(1e-9)),
             np.ascontiguousarray(backward * np.float32(1e-9)),
-            self.geometry,
+            geometry,
             direction,
             tuple(molecule for _, molecule in seen),
         )
         return scan, tuple(int(here[index]) for index, _ in seen)
 
-    def _draw_surface(self, view: Grid) -> tuple[NDArray[np.float32], Placed, NDArray[np.float64]]:
+    def _draw_surface(self, view: Grid, tip: Tip) -> tuple[NDArray[np.float32], Placed, NDArray[np.float64]]:
         """Draw all but the molecules: the picture, the molecules of the first frame, and what holds the ground."""
         rng = np.random.default_rng((*self._seed, 3))
         ground = Ground(self._half_nm)
-        surface = draw_terraces(rng, self.sample, view, ground, self.tip.blur_nm)
+        surface = draw_terraces(rng, self.sample, view, ground, tip.blur_nm)
         edges = len(ground.discs)
         placed = place_molecules(rng, self.sample, ground)
         dirt = len(ground.discs)
         surface += draw_corrugation(rng, self.sample, view)
-        surface += draw_adsorbates(rng, self.sample, view, ground, self.tip.blur_nm)
+        surface += draw_adsorbates(rng, self.sample, view, ground, tip.blur_nm)
         return surface, placed, np.concatenate([ground.discs[:edges], ground.discs[dirt:]])
 
     def _lay_out(self) -> tuple[_Molecules, NDArray[np.float64]]:
         """The molecules of the first frame, those that will come down later, and the ground that neither may take."""
         view = _View((1, 1), self.geometry.nm_per_px, self._half_nm, np.zeros(2))
-        _, placed, fixed = self._draw_surface(view)
+        _, placed, fixed = self._draw_surface(view, self.tip)
         first = _Molecules(placed.species, placed.xy_nm, placed.angle_rad, np.ones(len(placed), np.bool_))
         self._each = round(self._changes.appear * np.count_nonzero(self._inside(first.xy_nm, 0)))
         later = self._each * (self.frames - 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from spm_live_drivers.synthetic.molecules import MOLECULE_CLASSES
 from spm_live_drivers.synthetic.scan import SyntheticScan
+from spm_live_drivers.synthetic.series import SeriesScan
 
 
 def run_lengths(mask: NDArray[np.bool_], box_px: tuple[int, int, int, int], shape: tuple[int, int]) -> list[int]:
@@ -44,7 +45,7 @@ def run_lengths(mask: NDArray[np.bool_], box_px: tuple[int, int, int, int], shap
     return [int(length) for length in np.diff(bounds)]
 
 
-def truth_of(scan: SyntheticScan, name: str) -> dict[str, Any]:
+def truth_of(scan: SyntheticScan, name: str, series: SeriesScan | None = None) -> dict[str, Any]:
     """Put the truth about a scan into plain values.
 
     Parameters
@@ -53,18 +54,22 @@ def truth_of(scan: SyntheticScan, name: str) -> dict[str, Any]:
         The scan.
     name : str
         Name of its file.
+    series : SeriesScan or None
+        Identities and drift, where it is a frame of a series.
 
     Returns
     -------
     dict
         ``file``, ``classes``, ``rows``, ``columns``, ``size_nm``, ``center_nm``, ``angle_deg`` and ``molecules``, each
         with ``label``, ``center_px``, ``center_nm``, ``box_px``, ``angle_deg``, ``visible``, and ``mask`` as run
-        lengths (:func:`run_lengths`).
+        lengths (:func:`run_lengths`). In a series also ``drift_nm``, and ``hopped``, ``turned``, ``vanished`` and
+        ``appeared`` with identities, and every molecule has its ``id``: see
+        :class:`spm_live_drivers.synthetic.series.SeriesScan`.
     """
     geometry = scan.geometry
     shape = (geometry.rows, geometry.columns)
     centres = np.array([molecule.center_px for molecule in scan.molecules]).reshape(-1, 2)
-    return {
+    truth: dict[str, Any] = {
         "file": name,
         "classes": list(MOLECULE_CLASSES),
         "rows": geometry.rows,
@@ -85,10 +90,17 @@ def truth_of(scan: SyntheticScan, name: str) -> dict[str, Any]:
             for molecule, xy_nm in zip(scan.molecules, geometry.to_nm(centres), strict=True)
         ],
     }
+    if series is not None:
+        truth["drift_nm"] = list(series.drift_nm)
+        for change in ("hopped", "turned", "vanished", "appeared"):
+            truth[change] = list(getattr(series, change))
+        for molecule, identity in zip(truth["molecules"], series.ids, strict=True):
+            molecule["id"] = identity
+    return truth
 
 
-def write_truth(path: Path, scan: SyntheticScan, name: str) -> None:
-    """Write the truth about a scan, all at once."""
+def write_truth(path: Path, scan: SyntheticScan, name: str, series: SeriesScan | None = None) -> None:
+    """Write the truth about a scan, all at once; the arguments are those of :func:`truth_of`."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(truth_of(scan, name)), encoding="utf-8")
+    part.write_text(json.dumps(truth_of(scan, name, series)), encoding="utf-8")
     part.replace(path)

@@ -10,7 +10,8 @@ import pytest
 from spm_live_drivers.contract import ScanDirection
 from spm_live_drivers.simulate import SAMPLE
 from spm_live_drivers.synthetic import Tip
-from spm_live_drivers.synthetic.series import Changes, DriftingPlace, SeriesScan, drifting_series
+from spm_live_drivers.synthetic.population import Changes
+from spm_live_drivers.synthetic.series import DriftingPlace, SeriesScan, drifting_series
 
 QUIET = Tip(white_nm=0, pink_nm=0, line_nm=0, scars=0, dropouts=0, jump=0)
 PITCH_NM = 20.0 / 128

@@ -11,9 +11,9 @@ from spm_live_drivers.simulate.command import main
 from spm_live_drivers.simulate.controller import SimulatedController
 from spm_live_drivers.simulate.faults import Fault, FaultPlan, Injection
 from spm_live_drivers.simulate.instrument import SLOW_PIECES, SimulatedInstrument
-from spm_live_drivers.simulate.machine import EndedScan
 from spm_live_drivers.simulate.options import ControllerOptions
 from spm_live_drivers.simulate.plan import SAMPLE, ScanPlan
+from spm_live_drivers.simulate.running import EndedScan
 
 __all__ = [
     "SAMPLE",

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from spm_live_drivers.simulate.framing import integers, status, string, strings, table
-from spm_live_drivers.simulate.machine import Moment, ScanMachine
+from spm_live_drivers.simulate.machine import ScanMachine
 from spm_live_drivers.simulate.options import RELEASES
-from spm_live_drivers.simulate.running import Position, RunningScan
+from spm_live_drivers.simulate.running import Moment, Position, RunningScan
 
 Alive = Callable[[], bool]
 """Whether whoever asked is still there."""

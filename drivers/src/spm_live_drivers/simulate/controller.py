@@ -9,9 +9,9 @@ from collections.abc import Callable
 from spm_live_drivers.simulate.calls import Calls
 from spm_live_drivers.simulate.faults import FaultPlan
 from spm_live_drivers.simulate.instrument import SimulatedInstrument
-from spm_live_drivers.simulate.machine import LONGEST_WAIT_S, EndedScan, Moment, ScanMachine
+from spm_live_drivers.simulate.machine import LONGEST_WAIT_S, ScanMachine
 from spm_live_drivers.simulate.options import ControllerOptions
-from spm_live_drivers.simulate.running import RunningScan
+from spm_live_drivers.simulate.running import EndedScan, Moment, RunningScan
 from spm_live_drivers.simulate.server import InstrumentServer, SpoiltReply
 
 USUAL = ControllerOptions()

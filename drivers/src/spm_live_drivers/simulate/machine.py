@@ -14,9 +14,8 @@ from spm_live_drivers.growing import ScanOutcome
 from spm_live_drivers.simulate.faults import FILE_FAULTS, REPLY_FAULTS, DueFault, FaultPlan, Injection
 from spm_live_drivers.simulate.instrument import SLOW_PIECES, SimulatedInstrument
 from spm_live_drivers.simulate.options import ControllerOptions
-from spm_live_drivers.simulate.running import Planes, Position, RunningScan
+from spm_live_drivers.simulate.running import EndedScan, Moment, Planes, Position, RunningScan
 from spm_live_drivers.simulate.spoiling import another_geometry, scanned_to, spoil
-from spm_live_drivers.synthetic import SyntheticScan
 
 logger = logging.getLogger(__name__)
 
@@ -25,44 +24,6 @@ ENDING = frozenset({"restart-anew", "stopped", "restarted-scan", "changed-frame"
 
 LONGEST_WAIT_S = 0.2
 """Whoever waits for the scan looks at the clock at least this often; a stepped clock does not tell anybody."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EndedScan:
-    """A scan that is over.
-
-    Parameters
-    ----------
-    serial : int
-        Counts the ends of scans, from 1.
-    frame, number : int
-        Which frame of this run, and the number of its file.
-    scan : SyntheticScan
-        What it showed, faults included; the molecules are those of the whole frame.
-    lines : int
-        How many were scanned.
-    outcome : ScanOutcome
-        ``FINISHED`` or ``STOPPED``.
-    path : str
-        The file; empty if none was saved.
-    """
-
-    serial: int
-    frame: int
-    number: int
-    scan: SyntheticScan
-    lines: int
-    outcome: ScanOutcome
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The state of the scan at one time."""
-
-    run: RunningScan
-    position: Position
-    running: bool
 
 
 @dataclass(frozen=True, slots=True)

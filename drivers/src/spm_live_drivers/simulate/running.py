@@ -1,4 +1,4 @@
-"""A scan that is running: which pixels there are at a given time."""
+"""A scan that is running: which pixels there are at a given time, and how it ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from spm_live_drivers.contract import ScanDirection, ScanGeometry
 from spm_live_drivers.formats.nanonis_writer import SxmChannel
+from spm_live_drivers.growing import ScanOutcome
 from spm_live_drivers.simulate.subjects import Subject
+from spm_live_drivers.synthetic import SyntheticScan
 
 PIECE_PX = 16
 """Pixels of the line in progress appear in pieces of so many: the granularity of the controller's buffer."""
@@ -133,6 +135,44 @@ class RunningScan:
             part = slice(0, position.forward_px) if forward else slice(columns - position.backward_px, columns)
             lines[done, part] = source[done, part]
         return seen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EndedScan:
+    """A scan that is over.
+
+    Parameters
+    ----------
+    serial : int
+        Counts the ends of scans, from 1.
+    frame, number : int
+        Which frame of this run, and the number of its file.
+    scan : SyntheticScan
+        What it showed, faults included; the molecules are those of the whole frame.
+    lines : int
+        How many were scanned.
+    outcome : ScanOutcome
+        ``FINISHED`` or ``STOPPED``.
+    path : str
+        The file; empty if none was saved.
+    """
+
+    serial: int
+    frame: int
+    number: int
+    scan: SyntheticScan
+    lines: int
+    outcome: ScanOutcome
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state of the scan at one time."""
+
+    run: RunningScan
+    position: Position
+    running: bool
 
 
 def _pieces(share: float, columns: int) -> int:

@@ -17,7 +17,8 @@ from spm_live_drivers.registry import find_reader
 from spm_live_drivers.simulate.plan import ScanPlan
 from spm_live_drivers.synthetic import Sample, SyntheticScan, Tip, draw_scan, draw_tip
 from spm_live_drivers.synthetic.noise import see_with_second_apex
-from spm_live_drivers.synthetic.series import Changes, DriftingPlace, SeriesScan
+from spm_live_drivers.synthetic.population import Changes
+from spm_live_drivers.synthetic.series import DriftingPlace, SeriesScan
 from spm_live_drivers.synthetic.surface import Grid
 
 SCAN_FIELD_NM = 400.0

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live_drivers.contract import ScanDirection, ScanGeometry
-from spm_live_drivers.synthetic.layout import Ground, place_molecules, radius_nm
+from spm_live_drivers.synthetic.layout import Ground, place_molecules
 from spm_live_drivers.synthetic.molecules import Patches, Placed, draw_molecules
 from spm_live_drivers.synthetic.noise import record, see_with_second_apex
+from spm_live_drivers.synthetic.population import Changes, Population, Window
 from spm_live_drivers.synthetic.sample import Sample, Tip, draw_sample, draw_tip
 from spm_live_drivers.synthetic.scan import (
     MARGIN_NM,
@@ -27,14 +28,8 @@ from spm_live_drivers.synthetic.scan import (
 )
 from spm_live_drivers.synthetic.surface import Grid, draw_adsorbates, draw_corrugation, draw_terraces
 
-HOP_WIDTHS = (0.4, 1.5)
-"""A hop takes a molecule this many of its widths away, within these bounds."""
-
-HOP_TRIES = 30
-"""Places that are tried for a hop before the molecule stays where it is."""
-
-FAR_NM = 1e6
-"""Where molecules are kept that have not come down yet."""
+UNCHANGED = Changes()
+"""Nothing happens to the molecules."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,45 +63,6 @@ class SeriesScan:
     def molecules(self) -> tuple[SyntheticMolecule, ...]:
         """Shorthand for ``scan.molecules``."""
         return self.scan.molecules
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What happens to the molecules between two frames, as shares of those in the frame, 0 to 1.
-
-    Parameters
-    ----------
-    hop : float
-        Share that hops to a free place 0.4 to 1.5 of its own widths away, turned anyhow.
-    turn : float
-        Share that turns on the spot by 20 to 40 degrees.
-    vanish : float
-        Share that leaves the surface.
-    appear : float
-        Molecules that come down, as a share of those in the first frame.
-    """
-
-    hop: float = 0.0
-    turn: float = 0.0
-    vanish: float = 0.0
-    appear: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not all(0 <= share <= 1 for share in (self.hop, self.turn, self.vanish, self.appear)):
-            raise ValueError("the shares of molecules that change are 0 to 1")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Molecules:
-    """All molecules of a series, those that have gone and those still to come included; the arrays change in place.
-
-    ``species`` (N,), ``xy_nm`` (N, 2) on the surface, ``angle_rad`` (N,), ``here`` (N,): whether it is there now.
-    """
-
-    species: NDArray[np.int64]
-    xy_nm: NDArray[np.float64]
-    angle_rad: NDArray[np.float64]
-    here: NDArray[np.bool_]
 
 
 class _View(Grid):
@@ -156,7 +112,7 @@ class DriftingPlace:
         seed: int | tuple[int, ...],
         frames: int,
         drift_nm: float | tuple[float, float] = 0.0,
-        changes: Changes = Changes(),
+        changes: Changes = UNCHANGED,
         *,
         rows: int = 256,
         columns: int = 256,
@@ -183,12 +139,11 @@ class DriftingPlace:
         self.done = 0
         """Frames that were drawn."""
         self._changes = changes
-        self._each = 0  # molecules that come down before every frame but the first
         self._first = first_direction
         self._told: dict[str, tuple[int, ...]] = {}
         half = np.array(size_nm) / 2 + MARGIN_NM + np.abs(self.drift_nm) * (frames - 1) / 2
         self._half_nm = (float(half[0]), float(half[1]))
-        self._molecules, self._fixed = self._lay_out()
+        self._molecules = self._populate()
 
     def next_scan(self) -> SeriesScan:
         """Draw the next frame.
@@ -229,14 +184,10 @@ class DriftingPlace:
         drift_nm = self.drift_nm if number else (0.0, 0.0)
         return SeriesScan(scan, ids, drift_nm, **self._told)
 
-    def _middle(self, number: int) -> NDArray[np.float64]:
-        """Where the middle of a frame lies on the surface, in nm."""
-        return ((self.frames - 1) / 2 - number) * np.array(self.drift_nm)
-
     def _draw(
         self, number: int, direction: ScanDirection, tip: Tip, geometry: ScanGeometry
     ) -> tuple[SyntheticScan, tuple[int, ...]]:
-        sample, molecules, middle = self.sample, self._molecules, self._middle(number)
+        sample, molecules, middle = self.sample, self._molecules, self._window(number).middle_nm
         grid = Grid((geometry.rows, geometry.columns), geometry.nm_per_px)
         surface, _, _ = self._draw_surface(_View(grid.shape, grid.pitch_nm, self._half_nm, middle), tip)
         shown = Placed(molecules.species, molecules.xy_nm - middle, molecules.angle_rad)
@@ -272,90 +223,22 @@ class DriftingPlace:
         surface += draw_adsorbates(rng, self.sample, view, ground, tip.blur_nm)
         return surface, placed, np.concatenate([ground.discs[:edges], ground.discs[dirt:]])
 
-    def _lay_out(self) -> tuple[_Molecules, NDArray[np.float64]]:
-        """The molecules of the first frame, those that will come down later, and the ground that neither may take."""
+    def _populate(self) -> Population:
         view = _View((1, 1), self.geometry.nm_per_px, self._half_nm, np.zeros(2))
         _, placed, fixed = self._draw_surface(view, self.tip)
-        first = _Molecules(placed.species, placed.xy_nm, placed.angle_rad, np.ones(len(placed), np.bool_))
-        self._each = round(self._changes.appear * np.count_nonzero(self._inside(first.xy_nm, 0)))
-        later = self._each * (self.frames - 1)
-        kinds = np.random.default_rng((*self._seed, 4)).choice(len(self.sample.shares), later, p=self.sample.shares)
-        return (
-            _Molecules(
-                np.concatenate([first.species, kinds]),
-                np.concatenate([first.xy_nm, np.full((later, 2), FAR_NM)]),
-                np.concatenate([first.angle_rad, np.zeros(later)]),
-                np.concatenate([first.here, np.zeros(later, np.bool_)]),
-            ),
-            fixed,
-        )
+        there = int(np.count_nonzero(self._window(0).holds(placed.xy_nm)))
+        appearing = round(self._changes.appear * there)
+        rng = np.random.default_rng((*self._seed, 4))
+        return Population(self.sample, placed, fixed, appearing, self.frames - 1, rng)
 
-    def _inside(self, xy_nm: NDArray[np.float64], number: int) -> NDArray[np.bool_]:
-        """Which places lie in a frame."""
-        away = np.abs(xy_nm - self._middle(number))
-        return np.asarray((away < np.array(self.geometry.size_nm) / 2).all(axis=1))
+    def _window(self, number: int) -> Window:
+        """Where a frame lies on the surface."""
+        return Window(((self.frames - 1) / 2 - number) * np.array(self.drift_nm), self.geometry.size_nm)
 
     def _change(self, number: int) -> dict[str, tuple[int, ...]]:
-        """Let the molecules hop, turn, go and come before a frame; only such as are in it and were in the last."""
+        """What happens to the molecules before a frame."""
         rng = np.random.default_rng((*self._seed, 5, number))
-        now = self._molecules
-        seen = now.here & self._inside(now.xy_nm, number - 1) & self._inside(now.xy_nm, number)
-        order = rng.permutation(np.flatnonzero(seen)).tolist()
-        counts = [round(share * len(order)) for share in (self._changes.vanish, self._changes.turn)]
-        vanished, order = order[: counts[0]], order[counts[0] :]
-        turned, order = order[: counts[1]], order[counts[1] :]
-        now.here[vanished] = False
-        for index in turned:
-            now.angle_rad[index] += math.radians(rng.uniform(20, 40)) * rng.choice((-1, 1))
-        wanted = round(self._changes.hop * int(np.count_nonzero(seen)))
-        hopped: list[int] = []
-        for index in order:
-            if len(hopped) < wanted and self._hop(rng, index):
-                hopped.append(index)
-        born = len(now.here) - self._each * (self.frames - number)
-        appeared = [index for index in range(born, born + self._each) if self._land(rng, index, number)]
-        return {
-            name: tuple(sorted(which))
-            for name, which in (
-                ("hopped", hopped),
-                ("turned", turned),
-                ("vanished", vanished),
-                ("appeared", appeared),
-            )
-        }
-
-    def _hop(self, rng: np.random.Generator, index: int) -> bool:
-        now = self._molecules
-        width = self.sample.species[now.species[index]].width_nm
-        for _ in range(HOP_TRIES):
-            angle, reach = rng.uniform(0, 2 * math.pi), width * rng.uniform(*HOP_WIDTHS)
-            place = now.xy_nm[index] + reach * np.array([math.cos(angle), math.sin(angle)])
-            if self._free(index, place):
-                now.xy_nm[index] = place
-                now.angle_rad[index] = rng.uniform(0, 2 * math.pi)
-                return True
-        return False
-
-    def _land(self, rng: np.random.Generator, index: int, number: int) -> bool:
-        now = self._molecules
-        for _ in range(HOP_TRIES):
-            place = self._middle(number) + rng.uniform(-0.5, 0.5, 2) * self.geometry.size_nm
-            if self._free(index, place):
-                now.xy_nm[index], now.here[index] = place, True
-                now.angle_rad[index] = rng.uniform(0, 2 * math.pi)
-                return True
-        return False
-
-    def _free(self, index: int, place_nm: NDArray[np.float64]) -> bool:
-        """Whether a molecule finds room at a place."""
-        now = self._molecules
-        radii = np.array([radius_nm(self.sample, kind) for kind in range(len(self.sample.species))])
-        others = now.here.copy()
-        others[index] = False
-        room = radii[now.species[index]]
-        to_molecules = np.hypot(*(now.xy_nm[others] - place_nm).T) - radii[now.species[others]]
-        to_fixed = np.hypot(*(self._fixed[:, :2] - place_nm).T) - self._fixed[:, 2]
-        return bool(min(to_molecules.min(initial=math.inf), to_fixed.min(initial=math.inf)) >= room)
+        return self._molecules.change(rng, self._changes, self._window(number - 1), self._window(number))
 
 
 def drifting_series(

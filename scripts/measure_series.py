@@ -184,6 +184,9 @@ def imagined(
         like = shape_of(scan, int(rng.choice(whole)), np.zeros(2))
         width, height = scan.scan.geometry.size_nm
         place = (rng.uniform(-0.5, 0.5) * width, rng.uniform(-0.5, 0.5) * height)
+        # What lies half over another molecule, non-maximum suppression would have taken away.
+        if any(np.hypot(row[0][0] - place[0], row[0][1] - place[1]) < max(like[2], row[2]) / 2 for row in rows):
+            continue
         rows.append((place, *like[1:4], rng.uniform(0, 180), str(rng.choice([row[5] for row in rows])), -1))
     rows = [rows[index] for index in rng.permutation(len(rows))]
     xy = np.array([row[0] for row in rows]).reshape(-1, 2) + rng.normal(0, JITTER_NM, (len(rows), 2))
@@ -288,7 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default="100:110", help="FIRST:END of the series")
     parser.add_argument("--scene", choices=SCENES, action="append", help="what is drawn (both)")
     parser.add_argument("--found", choices=("truth", "model"), default="truth")
-    parser.add_argument("--model", default="models/synthetic-small")
+    parser.add_argument("--model", default="synthetic-small")
     parser.add_argument("--sheared", action="store_true", help="the surface drifts while it is scanned, too")
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--drift", type=float, default=2.0, help="largest drift from frame to frame, nm")
@@ -309,7 +312,13 @@ def main(arguments: list[str] | None = None) -> int:
             before = replace_tally(tally)
             follow_series(tally, seen_frames(seed, options, detector))
             if options.each:
-                print(seed, tally.right - before[0], tally.made - before[1], tally.true - before[2], tally.errors_nm[-options.frames + 1 :])
+                print(
+                    seed,
+                    tally.right - before[0],
+                    tally.made - before[1],
+                    tally.true - before[2],
+                    tally.errors_nm[-options.frames + 1 :],
+                )
         told[scene] = {**tally.figures(), "methods": tally.methods}
         print(f"{scene}: " + json.dumps(told[scene], indent=1))
     if options.json:
@@ -321,11 +330,11 @@ def replace_tally(tally: Tally) -> tuple[int, int, int]:
     return tally.right, tally.made, tally.true
 
 
-def _open(folder: str) -> object:
+def _open(name: str) -> object:
     from spm_live.detect import open_detector
     from spm_live.settings import ModelSettings
 
-    return open_detector(ModelSettings(path=Path(folder)))
+    return open_detector(ModelSettings(name=name, provider="cpu", threads=1))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from spm_live.series.votes import Support, displacements, fitted, steady_field
 
 REACH = 0.45
 """Largest drift that is looked for, as a part of the frame's shorter side."""
-SAME_NM = 0.35
-"""Two drifts closer than this, in lengths of a molecule, are the same one."""
+SAME = 0.35
+"""Two drifts closer than this, in widths of a molecule, are the same one."""
 CLEAR = 0.85
 """Molecules prefer one drift to another where the other has fewer than this part of its confirmations."""
 LEAST = 3
@@ -129,9 +129,7 @@ def _molecules_say(one: _Candidate) -> tuple[float, float]:
     return one.support.confirming * one.support.share, alike
 
 
-def _decide(
-    previous: SeriesFrame, current: SeriesFrame, molecules: _Candidate, pictures: _Candidate | None
-) -> Drift:
+def _decide(previous: SeriesFrame, current: SeriesFrame, molecules: _Candidate, pictures: _Candidate | None) -> Drift:
     enough = molecules.support.confirming >= LEAST and molecules.support.share >= LEAST_SHARE
     if pictures is None:
         return _drift(molecules, Method.MOLECULES) if enough else Drift(None, Method.NONE)
@@ -148,7 +146,7 @@ def _decide(
 def _same(current: SeriesFrame, one: _Candidate, other: _Candidate) -> bool:
     middle: NDArray[np.float64] = np.array([current.geometry.center_nm])
     away = one.support.field.at(middle) - other.support.field.at(middle)
-    return float(np.hypot(*away[0])) <= SAME_NM * current.molecules.size_nm
+    return float(np.hypot(*away[0])) <= SAME * current.molecules.breadth_nm
 
 
 def _drift(one: _Candidate, method: Method) -> Drift:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spm_live.series.changes import changes_between
 from spm_live.series.drift import find_drift
 from spm_live.series.frames import SeriesFrame, minutes_between
 from spm_live.series.links import FrameLinks, pair_molecules
@@ -36,5 +37,7 @@ def follow(previous: SeriesFrame, current: SeriesFrame) -> FrameLinks:
     minutes = minutes_between(previous, current)
     if drift.field is None:
         return FrameLinks(current.id, previous.id, None, minutes, drift.method, drift.agreement)
-    links = pair_molecules(previous, current, drift.field, drift.residual_nm)
+    links = pair_molecules(
+        previous, current, drift.field, drift.residual_nm, changes_between(previous, current, drift.field)
+    )
     return FrameLinks(current.id, previous.id, drift.field, minutes, drift.method, drift.agreement, links)

@@ -74,9 +74,7 @@ class Molecules:
     @staticmethod
     def together(one: Molecules, other: Molecules) -> Molecules:
         """Those of both, one after the other."""
-        return Molecules(
-            *(np.concatenate([getattr(one, name), getattr(other, name)]) for name in Molecules.__slots__)
-        )
+        return Molecules(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in Molecules.__slots__))
 
     @staticmethod
     def none() -> Molecules:
@@ -91,6 +89,11 @@ class Molecules:
     def size_nm(self) -> float:
         """Typical length of a molecule; NaN where there is none."""
         return float(np.median(self.length_nm)) if len(self) else float("nan")
+
+    @property
+    def breadth_nm(self) -> float:
+        """Typical width of a molecule, across its length; NaN where there is none."""
+        return float(np.median(self.width_nm)) if len(self) else float("nan")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,15 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from spm_live.series.changes import Changes
 from spm_live.series.field import DriftField
 from spm_live.series.frames import Method, Molecules, SeriesFrame
+from spm_live.series.votes import nearest_pairs
 
 REACH = 1.8
 """A molecule may hop this far between two frames, in its lengths: further, nobody can tell it from another."""
 STAYED = 0.25
-"""A molecule that lies within this of its place, in its lengths, has stayed."""
+"""A molecule that lies within this of its place, in its widths, has stayed."""
 CERTAIN, NEAR = 3.0, 0.4
 """Or within this many times the scatter of the molecules that confirm the drift, as long as that is less than NEAR."""
 HOP_COST, HOP_SLOPE = 4.0, 3.0
@@ -28,6 +30,10 @@ OTHER_LABEL_COST = 8.0
 """Cost of a pair of two classes: at its place a molecule may have been named wrongly, one that hopped may not."""
 MISSED_COST = 1.0
 """Cost of taking a molecule for one that was missed before, over taking it for one that was seen."""
+STILL_COST = 7.0
+"""Cost of a hop from, or to, a place where the picture did not change."""
+UNCHANGED, CHANGED = 1.8, 2.8
+"""A picture surely did not change, and surely did, where it changed by so much; 1 is usual where a molecule stayed."""
 TURN_COST = 0.3
 """Cost of a right angle between two long shapes: it only decides between pairs that are else alike."""
 DIRECTED, LONG = 1.15, 1.5
@@ -110,7 +116,7 @@ class FrameLinks:
 
 
 def pair_molecules(
-    previous: SeriesFrame, current: SeriesFrame, field: DriftField, residual_nm: float
+    previous: SeriesFrame, current: SeriesFrame, field: DriftField, residual_nm: float, changes: Changes | None = None
 ) -> tuple[Link, ...]:
     """Find the partner of each molecule, or that it has none.
 
@@ -126,6 +132,8 @@ def pair_molecules(
         The drift between them.
     residual_nm : float
         Scatter of molecules that stayed; NaN where unknown.
+    changes : Changes or None
+        Where the pictures changed.
 
     Returns
     -------
@@ -136,7 +144,10 @@ def pair_molecules(
 
     seen, after = previous.molecules, current.molecules
     known = Molecules.together(seen, previous.lost.molecules)
-    cost = _costs(field.forward(known.xy_nm), known, after, len(seen))
+    expected = field.forward(known.xy_nm)
+    left, arrived = _changed(expected, known, after, changes)
+    still = _still(left)[:, None] + _still(arrived)[None, :]
+    cost = _costs(expected, known, after, len(seen), still, residual_nm)
     rows, columns = linear_sum_assignment(cost)
     good = cost[rows, columns] < ALONE_COST
     partner = np.full(len(after), -1, dtype=np.int64)
@@ -148,24 +159,47 @@ def pair_molecules(
         for place, row in enumerate(partner.tolist())
         if row >= 0
     ]
-    came = (partner < 0) & previous.inside(field.back(after.xy_nm), after.length_nm / 2)
+    came = (partner < 0) & (_still(arrived) < 1) & previous.inside(field.back(after.xy_nm), after.length_nm / 2)
     links += [Link(LinkKind.APPEARED, int(place), None, int(after.keys[place])) for place in np.flatnonzero(came)]
-    gone = current.inside(field.forward(seen.xy_nm), seen.length_nm / 2)
+    gone = (_still(left)[: len(seen)] < 1) & current.inside(expected[: len(seen)], seen.length_nm / 2)
     gone[partner[(partner >= 0) & (partner < len(seen))]] = False
     links += [Link(LinkKind.VANISHED, None, int(place), int(seen.tracks[place])) for place in np.flatnonzero(gone)]
     return tuple(links)
 
 
-def _costs(expected: NDArray[np.float64], known: Molecules, after: Molecules, seen: int) -> NDArray[np.float64]:
+def _changed(
+    expected: NDArray[np.float64], known: Molecules, after: Molecules, changes: Changes | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How much the picture changed where molecules should lie, and where they do; NaN where nobody can say."""
+    if changes is None or not len(known) or not len(after):
+        return np.full(len(known), np.nan), np.full(len(after), np.nan)
+    stayed = expected[nearest_pairs(expected, known, after, STAYED * after.breadth_nm)[:, 0]]
+    return changes.at(expected, stayed), changes.at(after.xy_nm, stayed)
+
+
+def _still(change: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How sure it is that nothing happened at a place, 0 to 1; 0 where nobody can say."""
+    return np.nan_to_num(np.clip((CHANGED - change) / (CHANGED - UNCHANGED), 0, 1), nan=0.0)
+
+
+def _costs(
+    expected: NDArray[np.float64],
+    known: Molecules,
+    after: Molecules,
+    seen: int,
+    still: NDArray[np.float64],
+    residual_nm: float,
+) -> NDArray[np.float64]:
     """Cost of every pair, (known, after); :data:`ALONE_COST` where both had better stay alone.
 
-    Two without a partner cost ALONE_COST together, so a pair that costs as much is none.
+    Two without a partner cost ALONE_COST together, so a pair that costs as much is none. ``still`` tells how sure it
+    is that a molecule cannot have left its place plus that it cannot have come to its place.
     """
-    size = known.length_nm[:, None]
-    away = np.hypot(*(after.xy_nm[None, :, :] - expected[:, None, :]).transpose(2, 0, 1)) / size
-    at_place = (away / STAYED) ** 2
-    cost = np.minimum(at_place, HOP_COST + HOP_SLOPE * away / REACH)
-    cost[away > REACH] = ALONE_COST
+    away = np.hypot(*(after.xy_nm[None, :, :] - expected[:, None, :]).transpose(2, 0, 1))
+    at_place = (away / _slack(known, residual_nm)[:, None]) ** 2
+    far = away / (REACH * known.length_nm[:, None])
+    cost = np.minimum(at_place, HOP_COST + HOP_SLOPE * far + STILL_COST * still)
+    cost[far > 1] = ALONE_COST
     # One that was missed may only come back where it was.
     cost[seen:] = MISSED_COST + at_place[seen:]
     cost += np.where(known.labels[:, None] == after.labels[None, :], 0.0, OTHER_LABEL_COST)
@@ -176,17 +210,20 @@ def _costs(expected: NDArray[np.float64], known: Molecules, after: Molecules, se
     return np.asarray(np.minimum(np.nan_to_num(cost, nan=ALONE_COST), ALONE_COST))
 
 
+def _slack(molecules: Molecules, residual_nm: float) -> NDArray[np.float64]:
+    """How far from its place a molecule has still stayed, in nm. Across, since that is how near a neighbour may lie."""
+    scatter = residual_nm if math.isfinite(residual_nm) else 0.0
+    return np.asarray(np.clip(CERTAIN * scatter, STAYED * molecules.width_nm, NEAR * molecules.width_nm))
+
+
 def _stretch(molecules: Molecules) -> NDArray[np.float64]:
     """Length over width less one: 0 for round ones."""
     return np.asarray(molecules.length_nm / molecules.width_nm - 1)
 
 
-def _linked(
-    place: int, row: int, known: Molecules, after: Molecules, field: DriftField, residual_nm: float
-) -> Link:
-    size = float(known.length_nm[row])
+def _linked(place: int, row: int, known: Molecules, after: Molecules, field: DriftField, residual_nm: float) -> Link:
     moved = after.xy_nm[place] - field.forward(known.xy_nm[row : row + 1])[0]
-    limit = max(STAYED * size, min(CERTAIN * residual_nm, NEAR * size) if math.isfinite(residual_nm) else 0.0)
+    limit = float(_slack(known.take(np.array([row])), residual_nm)[0])
     turned, most = _turn(known, row, after, place)
     kind = LinkKind.STAYED
     if math.hypot(*moved) > limit:

@@ -7,6 +7,7 @@ Society, 163). Whitened in this way, all details count, not only the bright ones
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -18,7 +19,7 @@ from spm_live.series.field import DriftField
 from spm_live.series.frames import SeriesFrame
 
 SIDE = 256
-"""Pictures are compared at no more pixels a side than this; peaks are found to a small part of one."""
+"""Drifts are looked for at no more pixels a side than this; peaks are found to a small part of one."""
 PEAKS = 6
 """So many shifts are looked into: a lattice gives a peak at every one of its vectors."""
 SIGHT = 0.2
@@ -27,6 +28,7 @@ WHITENING = 0.8
 """Power of the amplitude that is divided by: 1 is phase correlation, 0 cross-correlation."""
 LEAST_COMMON = 0.15
 """Pictures that share less of their area than this are not compared."""
+INVERSE = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +52,15 @@ class Pair:
     geometry: ScanGeometry
 
 
-def pair_up(previous: SeriesFrame, current: SeriesFrame) -> Pair | None:
+def pair_up(previous: SeriesFrame, current: SeriesFrame, side: int = SIDE) -> Pair | None:
     """Bring the pictures of two frames onto one grid: the pixels of the later frame, made coarser where that is enough.
+
+    Parameters
+    ----------
+    previous, current : SeriesFrame
+        The two frames.
+    side : int
+        Most pixels a side.
 
     Returns
     -------
@@ -60,7 +69,7 @@ def pair_up(previous: SeriesFrame, current: SeriesFrame) -> Pair | None:
     """
     if previous.picture is None or current.picture is None:
         return None
-    grid = _grid(previous.geometry, current.geometry)
+    grid = _grid(previous.geometry, current.geometry, side)
     after, seen_after = _on(grid, current)
     before, seen_before = _on(grid, previous)
     common = np.count_nonzero(seen_before * seen_after)
@@ -102,14 +111,8 @@ def shifts(pair: Pair, band: slice = slice(None)) -> list[tuple[NDArray[np.float
 
 
 def likeness(pair: Pair, field: DriftField) -> float:
-    """Correlation of two pictures when the earlier one is moved by a field, -1 to 1; NaN where nothing is common."""
-    rows, columns = pair.after.shape
-    corners = np.array([[0.0, 0.0], [columns - 1.0, 0.0], [0.0, rows - 1.0]])
-    source = pair.geometry.to_px(field.back(pair.geometry.to_nm(corners)))
-    matrix = cv2.getAffineTransform(corners.astype(np.float32), source.astype(np.float32))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(pair.before, matrix, (columns, rows), flags=flags)
-    seen = (cv2.warpAffine(pair.seen_before, matrix, (columns, rows), flags=flags) > 0.5) & (pair.seen_after > 0)
+    """Correlation of two pictures when the earlier one is moved by a field, -1 to 1; NaN where little is common."""
+    moved, seen = moved_by(pair, field)
     if np.count_nonzero(seen) < LEAST_COMMON * seen.size:
         return float("nan")
     one, other = moved[seen], pair.after[seen]
@@ -118,9 +121,26 @@ def likeness(pair: Pair, field: DriftField) -> float:
     return float(np.dot(one, other)) / size if size > 0 else float("nan")
 
 
-def _grid(previous: ScanGeometry, current: ScanGeometry) -> ScanGeometry:
-    """The later frame in square-ish pixels, no finer than the coarser of the two and no more than SIDE a side."""
-    pitch = max(*previous.nm_per_px, *current.nm_per_px, max(current.size_nm) / SIDE)
+def moved_by(pair: Pair, field: DriftField) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Move the earlier picture by a field.
+
+    Returns
+    -------
+    moved : (rows, columns) float32 array
+        The earlier picture where the later one shows it.
+    seen : (rows, columns) bool array
+        Where both were scanned.
+    """
+    rows, columns = pair.after.shape
+    matrix = _warp(lambda px: pair.geometry.to_px(field.back(pair.geometry.to_nm(px))), rows, columns)
+    moved = cv2.warpAffine(pair.before, matrix, (columns, rows), flags=INVERSE)
+    seen = cv2.warpAffine(pair.seen_before, matrix, (columns, rows), flags=INVERSE)
+    return np.asarray(moved, dtype=np.float32), np.asarray((seen > 0.99) & (pair.seen_after > 0))
+
+
+def _grid(previous: ScanGeometry, current: ScanGeometry, side: int) -> ScanGeometry:
+    """The later frame in square-ish pixels, no finer than the coarser of the two and no more than ``side`` a side."""
+    pitch = max(*previous.nm_per_px, *current.nm_per_px, max(current.size_nm) / side)
     columns, rows = (max(1, round(size / pitch)) for size in current.size_nm)
     return ScanGeometry(rows, columns, current.size_nm, current.center_nm, current.angle_deg)
 
@@ -139,14 +159,18 @@ def _on(grid: ScanGeometry, frame: SeriesFrame) -> tuple[NDArray[np.float32], ND
     values = picture.astype(np.float32)
     if max(factors) > 1:
         values, seen = cv2.blur(values, factors), cv2.blur(seen, factors)
-    corners = np.array([[0.0, 0.0], [grid.columns - 1.0, 0.0], [0.0, grid.rows - 1.0]])
-    source = shown.to_px(grid.to_nm(corners))
-    matrix = cv2.getAffineTransform(corners.astype(np.float32), source.astype(np.float32))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    matrix = _warp(lambda px: shown.to_px(grid.to_nm(px)), grid.rows, grid.columns)
     size = (grid.columns, grid.rows)
-    values = cv2.warpAffine(values, matrix, size, flags=flags)
-    whole = (cv2.warpAffine(seen, matrix, size, flags=flags) > 0.99).astype(np.float32)
+    values = cv2.warpAffine(values, matrix, size, flags=INVERSE)
+    whole = (cv2.warpAffine(seen, matrix, size, flags=INVERSE) > 0.99).astype(np.float32)
     return values * whole, whole
+
+
+def _warp(source: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: int, columns: int) -> NDArray[np.float64]:
+    """The affine map, for OpenCV, that tells of each pixel of the result where in the source it lies."""
+    corners = np.array([[0.0, 0.0], [columns - 1.0, 0.0], [0.0, rows - 1.0]])
+    matrix = cv2.getAffineTransform(corners.astype(np.float32), source(corners).astype(np.float32))
+    return np.asarray(matrix, dtype=np.float64)
 
 
 def _centred(values: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -21,9 +21,9 @@ MOST = 400
 CANDIDATES = 6
 """Displacements that are looked into."""
 BIN = 0.2
-"""Width of a bin of votes, in lengths of a molecule."""
+"""Width of a bin of votes, in widths of a molecule."""
 NEAR = 0.35
-"""A molecule confirms a drift if it lies no further than this from where it should, in lengths of a molecule."""
+"""A molecule confirms a drift if it lies no further than this from where it should, in widths of a molecule."""
 ROUNDS = 4
 """Times that a drift is made to fit the molecules that confirm it."""
 FIT_PAIRS = 12
@@ -87,7 +87,7 @@ def displacements(
     apart = (other.xy_nm[None, :, :] - one.xy_nm[:, None, :]) / growth[:, None, None]
     alike = one.labels[:, None] == other.labels[None, :]
     alike &= (np.abs(apart) < reach_nm).all(axis=2)
-    bin_nm = BIN * current.size_nm
+    bin_nm = BIN * current.breadth_nm
     bins = max(3, int(np.ceil(2 * reach_nm / bin_nm)))
     if bins > MOST_BINS:
         bins = MOST_BINS
@@ -128,7 +128,7 @@ def fitted(previous: SeriesFrame, current: SeriesFrame, field: DriftField, *, be
         Whether a slope may be fitted: it is only where enough molecules are sure of it.
     """
     one, other = previous.molecules, current.molecules
-    size = other.size_nm if len(other) else one.size_nm
+    size = other.breadth_nm if len(other) else one.breadth_nm
     pairs = np.empty((0, 2), dtype=np.int64)
     residual = float("nan")
     for _ in range(ROUNDS):

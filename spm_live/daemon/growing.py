@@ -375,6 +375,13 @@ class LiveBoard:
 
     def _replace(self, scan: _Scan, frame_id: int) -> LiveScan:
         scan.state, scan.frame_id = LiveState.REPLACED, frame_id
+        logger.info(
+            "%s: scan %s has become frame %d, %.1f s after its end",
+            scan.sender,
+            scan.growing.start.scan,
+            frame_id,
+            self._clock() - scan.ended_s,
+        )
         told = self._tell(scan)
         self._forget(scan)
         return told

@@ -124,6 +124,8 @@ class NanonisSource:
         if withheld is not None:
             more = f" (and {withheld} more faults that were not reported)" if withheld else ""
             report(Fault(self.name, "receive", reason + more, datetime.now(UTC)))
+        else:
+            logger.info("%s: %s", self.name, reason)  # not stored, but to be found by who looks for it
 
 
 def _watch(settings: NanonisSettings, sender: str) -> Watch:

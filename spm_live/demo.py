@@ -1,4 +1,4 @@
-"""A microscope that needs no microscope: simulated scans, the real daemon, the real viewer."""
+"""A microscope that needs no microscope: a simulated controller that scans, the real daemon, the real viewer."""
 
 from __future__ import annotations
 
@@ -13,16 +13,31 @@ from pathlib import Path
 from spm_live.daemon.life import Daemon
 from spm_live.service import open_service, run_until_signalled
 from spm_live.settings import Settings, settings_from
-from spm_live_drivers.simulate import ScanPlan, SimulatedInstrument
+from spm_live_drivers.simulate import ScanPlan, SimulatedController, SimulatedInstrument
 
 logger = logging.getLogger(__name__)
 
 
-def demo_settings(folder: Path, port: int) -> Settings:
+DRIFT_NM = 0.4
+HOPS = 0.1
+PLACE_FRAMES = 6
+"""The same place is scanned so often, drifting, and some molecules hop meanwhile."""
+ENOUGH = 0.12
+"""Coverage of which the demonstration's rule tells."""
+
+
+def demo_settings(folder: Path, port: int, controller: tuple[str, int]) -> Settings:
     """The configuration of the demonstration, all of it under one folder."""
+    host, controller_port = controller
     return settings_from(
         {
             "folders": [{"path": folder / "scans", "settle_s": 0.3, "quiet_s": 20}],
+            "nanonis": [{"host": host, "port": controller_port, "name": "simulated STM", "poll_s": 0.2}],
+            "rules": [
+                {"name": "enough molecules", "when": "coverage", "above": ENOUGH, "lines": 64},
+                {"name": "bad scan", "when": "quality", "lines": 64},
+                {"name": "the tip changed", "when": "tip_change"},
+            ],
             "store": {"path": folder / "results" / "demo.sqlite3"},
             "web": {"port": port},
             # This one tells the three kinds of molecules apart that the simulated microscope scans.
@@ -45,33 +60,41 @@ def run_demo(
         Lines for a person: first the address, last the summary.
     """
     with _place(folder) as place:
-        settings = demo_settings(place, port)
-        scans = settings.folders[0].path
+        scans = place / "scans"
         scans.mkdir(parents=True, exist_ok=True)
-        with open_service(settings) as service:
-            yield f"viewer: {service.url}"
-            yield f"scans:  {scans}"
-            yield "Ctrl-C ends it."
-            stop = threading.Event()
-            instrument = SimulatedInstrument(scans, ScanPlan(frame_time_s=every_s, seed=seed, frames=frames))
-            scanning = threading.Thread(
-                target=_scan, args=(instrument, service.daemon, stop, frames), name="simulated-instrument"
-            )
-            scanning.start()
-            if browser and service.url:
-                webbrowser.open(service.url)
-            try:
-                run_until_signalled(service)
-            finally:
-                stop.set()
-                scanning.join()
-            done = service.daemon.status().counters
-            yield f"{done['frames']} frames, {done['molecules']} molecules, {done['faults']} faults"
+        plan = ScanPlan(
+            frame_time_s=every_s,
+            seed=seed,
+            frames=frames,
+            drift_nm=DRIFT_NM,
+            hops=HOPS,
+            place_frames=PLACE_FRAMES,
+        )
+        with SimulatedController(SimulatedInstrument(scans, plan)) as controller:
+            settings = demo_settings(place, port, controller.address)
+            with open_service(settings) as service:
+                yield f"viewer: {service.url}"
+                yield f"scans:  {scans}"
+                yield "Ctrl-C ends it."
+                stop = threading.Event()
+                scanning = threading.Thread(
+                    target=_scan, args=(controller, service.daemon, stop, frames), name="simulated-instrument"
+                )
+                scanning.start()
+                if browser and service.url:
+                    webbrowser.open(service.url)
+                try:
+                    run_until_signalled(service)
+                finally:
+                    stop.set()
+                    scanning.join()
+                done = service.daemon.status().counters
+                yield f"{done['frames']} frames, {done['molecules']} molecules, {done['faults']} faults"
 
 
-def _scan(instrument: SimulatedInstrument, daemon: Daemon, stop: threading.Event, frames: int | None) -> None:
+def _scan(controller: SimulatedController, daemon: Daemon, stop: threading.Event, frames: int | None) -> None:
     """Scan; where the number of frames is limited, end the daemon when it has dealt with the last."""
-    instrument.run(stop)
+    controller.run(stop)
     while frames is not None and not stop.wait(0.2):
         done = daemon.status().counters
         if done["frames"] + done["faults"] >= frames:

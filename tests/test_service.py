@@ -78,7 +78,7 @@ def test_asking_a_daemon_that_does_not_run_says_so(tmp_path: Path) -> None:
 
 
 def test_a_second_daemon_on_one_store_is_refused(tmp_path: Path) -> None:
-    settings = demo_settings(tmp_path, 0)
+    settings = demo_settings(tmp_path, 0, ("127.0.0.1", 6501))
     settings.folders[0].path.mkdir()
     with open_service(settings), pytest.raises(SetupError), open_service(settings):
         pass

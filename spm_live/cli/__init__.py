@@ -61,7 +61,7 @@ _Commands = argparse._SubParsersAction  # the only name argparse has for it
 def _add_live(commands: _Commands[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser("demo", help="a simulated microscope, its daemon and the viewer; needs nothing")
     demo.add_argument("--folder", type=Path, help="keep the scans and results here (left out: removed at the end)")
-    demo.add_argument("--every-s", type=float, default=6.0, help="time for one frame, in s (%(default)s)")
+    demo.add_argument("--every-s", type=float, default=20.0, help="time for one frame, in s (%(default)s)")
     demo.add_argument("--frames", type=int, help="end after so many frames (left out: go on until Ctrl-C)")
     demo.add_argument("--port", type=int, default=0, help="port of the viewer (left out: any that is free)")
     demo.add_argument("--seed", type=int, default=1, help="seed of the simulated surface (%(default)s)")

@@ -25,6 +25,9 @@ ENDING = frozenset({"restart-anew", "stopped", "restarted-scan", "changed-frame"
 LONGEST_WAIT_S = 0.2
 """Whoever waits for the scan looks at the clock at least this often; a stepped clock does not tell anybody."""
 
+SHORTEST_WAIT_S = 0.001
+"""And no more often than that."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Next:
@@ -165,7 +168,8 @@ class ScanMachine:
         """
         with self._changed:
             deadline = None if timeout_s is None else self.clock() + timeout_s
-            run, before = None, 0
+            run: RunningScan | None = None
+            before = 0
             while True:
                 now = self._moment()
                 if now is not None:
@@ -174,7 +178,9 @@ class ScanMachine:
                         run, before = now.run, traces if run is None else 0
                     if traces > before:
                         return (traces - 1) // 2, traces % 2 == 1
-                next_s = run.trace_end_s(before + 1) if run is not None else None
+                next_s = None
+                if now is not None and now.running and before < 2 * self._last_line(now.run):
+                    next_s = now.run.trace_end_s(before + 1)
                 if not self._wait(deadline, next_s, alive):
                     return None
 
@@ -205,12 +211,19 @@ class ScanMachine:
         return Moment(run, position if self._cap is None else min(position, self._cap), running=True)
 
     def _wait(self, deadline_s: float | None, next_s: float | None, alive: Callable[[], bool]) -> bool:
-        now = self.clock()
-        if not alive() or (deadline_s is not None and now >= deadline_s):
+        """Wait until something may have changed; False: there is no more waiting."""
+        if not alive():
             return False
-        times = [time_s - now for time_s in (deadline_s, next_s) if time_s is not None and time_s > now]
-        self._changed.wait(min([LONGEST_WAIT_S, *times]))
+        now = self.clock()
+        if deadline_s is not None and now >= deadline_s:
+            return False
+        times = [time_s - now for time_s in (deadline_s, next_s) if time_s is not None]
+        self._changed.wait(max(SHORTEST_WAIT_S, min([LONGEST_WAIT_S, *times])))
         return True
+
+    def _last_line(self, run: RunningScan) -> int:
+        """How many lines are going to be seen before something else happens."""
+        return run.geometry.rows if self._cap is None else self._cap.lines
 
     def _act(self) -> bool:
         """Do the next thing that is due; False: nothing is, or a frame has ended."""

@@ -18,6 +18,9 @@ from spm_live_drivers.synthetic import SyntheticScan
 PIECE_PX = 16
 """Pixels of the line in progress appear in pieces of so many: the granularity of the controller's buffer."""
 
+ROUNDING_LINES = 1e-6
+"""A clock that is stepped by whole lines must find them done in spite of rounding."""
+
 Planes = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Forward and backward picture of every channel."""
 
@@ -88,8 +91,7 @@ class RunningScan:
         elapsed = max(0.0, now_s - self.started_s)
         if self.line_s <= 0 or elapsed >= rows * self.line_s:
             return self.end
-        # A clock that is stepped by whole lines must find them done in spite of rounding.
-        lines, within = divmod(elapsed / self.line_s + 1e-9, 1.0)
+        lines, within = divmod(elapsed / self.line_s + ROUNDING_LINES, 1.0)
         if lines >= rows:
             return self.end
         forward = _pieces(min(1.0, 2 * within), columns)

@@ -86,6 +86,7 @@ class SpoiltReply:
         if kind == 3 and call == "Scan.FrameDataGrab":
             # The size of the name within, which is the first field.
             return 2**31 - 1, [reply(call, struct.pack(">i", 2**31 - 1) + body[4:])]
+        # Eight bytes too few leave eight on the line, which begin the next reply.
         size = (*ODD_SIZES, max(0, len(body) - 8), len(body) + 8)[kind]
         return size, [reply_header(call, size) + body]
 

@@ -5,9 +5,9 @@
 
 Counted over all pairs of successive frames: *made* links are those that pair two molecules, *true* ones the molecules
 that were found in both frames. A link is right if both of its ends are the same molecule. Hops are drawn as
-``spm_live_drivers.synthetic.series`` does: a tenth of the molecules jumps to a free place 0.4 to 1.5 of its widths away,
-turned anyhow. Those that jump further than half-way to their nearest neighbour are counted like all others; by nature
-no method can be sure of them.
+``spm_live_drivers.synthetic.series`` does: a tenth of the molecules jumps to a free place 0.4 to 1.5 of its widths
+away, turned anyhow. Those that jump further than half-way to their nearest neighbour are counted like all others,
+though by nature no method can be sure of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -26,10 +27,10 @@ from numpy.typing import NDArray
 
 from spm_live.domain import Frame, FrameInfo, FrameRef, Levelling, Trace
 from spm_live.prepare import draw_preview, level
-from spm_live.series import DriftField, FrameLinks, LinkKind, Molecules, SeriesFrame, follow, remember
+from spm_live.series import FrameLinks, LinkKind, Molecules, SeriesFrame, follow, remember
 from spm_live_drivers.contract import ScanDirection
 from spm_live_drivers.synthetic import draw_sample, draw_tip
-from spm_live_drivers.synthetic.series import DriftingPlace, Changes, SeriesScan
+from spm_live_drivers.synthetic.series import Changes, DriftingPlace, SeriesScan
 
 SCENES = ("sparse", "packed")
 JITTER_NM, MISSED, FALSE = 0.05, 0.05, 0.03
@@ -271,7 +272,7 @@ def follow_series(tally: Tally, seen: list[Seen]) -> None:
     """Link a series frame by frame, as the daemon does."""
     previous = seen[0].frame
     track_of: dict[int, int] = {}
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         links = follow(previous, after.frame)
         count(tally, before, after, links)
         current = remember(previous, after.frame, links)

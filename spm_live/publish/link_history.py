@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
 from typing import Any
 
 from spm_live.publish import link_rows
@@ -81,17 +79,29 @@ class LinkHistory:
             found = connection.execute(link_rows.SELECT_EARLIER, (frame_id, max(limit, 0))).fetchall()
         return [link_rows.place_of(row) for row in found]
 
-    def vanished(self, frame_id: int) -> list[Message]:
-        """Give the molecules that vanished between a frame and the one before, as they lay in the one before.
+    def left_behind(self, frame_id: int) -> list[Message]:
+        """Give the molecules of the frame before that have no partner in this one, as they lay in the frame before.
 
         Returns
         -------
         list of dict
-            Molecules as in :meth:`frame_in_series`, with their ``track``.
+            Molecules as in :meth:`frame_in_series`, with the track that they had there.
         """
         with self._database.read() as connection:
-            found: Iterable[sqlite3.Row] = connection.execute(link_rows.SELECT_VANISHED, (frame_id,)).fetchall()
+            found = connection.execute(link_rows.SELECT_LEFT, {"frame": frame_id}).fetchall()
         return [link_rows.molecule(row) for row in found]
+
+    def drift(self, frame_id: int) -> Message | None:
+        """Give the drift of a frame against the one before, without its links: fields as in a ``links`` message.
+
+        Returns
+        -------
+        dict or None
+            None where nobody has looked.
+        """
+        with self._database.read() as connection:
+            row = connection.execute("SELECT * FROM drifts WHERE frame_id = ?", (frame_id,)).fetchone()
+        return link_rows.drift_of(row) if row is not None else None
 
     def frames_without_links(self, last: int) -> list[int]:
         """Tell which of the newest frames nobody has linked yet, oldest first; none that are superseded.

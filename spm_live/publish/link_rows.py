@@ -38,9 +38,13 @@ SELECT_MOLECULES = f"""
     WHERE molecules.frame_id = ? ORDER BY molecules.id
 """  # noqa: S608 - made of constants
 
-SELECT_VANISHED = f"""
-    SELECT {_MOLECULE} FROM links JOIN molecules ON molecules.id = links.before_id
-    WHERE links.frame_id = ? AND links.kind = 'vanished' ORDER BY links.id
+# Those without a partner, with the track that they had in the frame before.
+SELECT_LEFT = f"""
+    SELECT {_MOLECULE} FROM drifts JOIN molecules ON molecules.frame_id = drifts.previous_id
+    LEFT JOIN links ON links.frame_id = drifts.previous_id AND links.molecule_id = molecules.id
+    WHERE drifts.frame_id = :frame AND molecules.id NOT IN
+        (SELECT before_id FROM links WHERE frame_id = :frame AND before_id IS NOT NULL AND molecule_id IS NOT NULL)
+    ORDER BY molecules.id
 """  # noqa: S608 - made of constants
 
 SELECT_UNLINKED = """
@@ -104,7 +108,13 @@ def links_message(
         }
         for row in links
     ]
-    return {**_head(drift["frame_id"]), **_drift(drift), "counts": _counts(found), "links": found}
+    body = {"frame": drift["frame_id"], **drift_of(drift), "counts": _counts(found), "links": found}
+    return with_head(body)
+
+
+def with_head(body: Mapping[str, Any]) -> Message:
+    """Make a ``links`` message of what linking found."""
+    return {"schema": MESSAGE_SCHEMA, "type": "links", "run": None, "seq": None, **body}
 
 
 def no_links(frame_id: int) -> Message:
@@ -122,9 +132,24 @@ def series_row(row: sqlite3.Row) -> Message:
         "name": row["name"],
         "started": row["started"],
         "center_nm": [row["center_x_nm"], row["center_y_nm"]],
-        **_drift(row),
+        **drift_of(row),
         "method": row["method"] or "none",
         "counts": {kind: row[kind] for kind in KINDS},
+    }
+
+
+def drift_of(row: Mapping[str, Any] | sqlite3.Row) -> Message:
+    """What a row of ``drifts`` tells, as fields of a message."""
+    drift, minutes = _pair(row["drift_x_nm"], row["drift_y_nm"]), row["minutes"]
+    rate = [part / minutes for part in drift] if drift is not None and minutes else None
+    return {
+        "previous": row["previous_id"],
+        "minutes": minutes,
+        "drift_nm": drift,
+        "drift_nm_per_min": rate,
+        "slope": _pair(row["slope_x"], row["slope_y"]),
+        "method": row["method"],
+        "agreement": row["agreement"],
     }
 
 
@@ -185,24 +210,6 @@ def molecule(row: sqlite3.Row) -> Message:
         **{name: row[name] for name in names},
         "center_nm": [row["center_x_nm"], row["center_y_nm"]],
         "touches_edge": bool(row["touches_edge"]),
-    }
-
-
-def _head(frame_id: int) -> Message:
-    return {"schema": MESSAGE_SCHEMA, "type": "links", "run": None, "seq": None, "frame": frame_id}
-
-
-def _drift(row: Mapping[str, Any] | sqlite3.Row) -> Message:
-    drift, minutes = _pair(row["drift_x_nm"], row["drift_y_nm"]), row["minutes"]
-    rate = [part / minutes for part in drift] if drift is not None and minutes else None
-    return {
-        "previous": row["previous_id"],
-        "minutes": minutes,
-        "drift_nm": drift,
-        "drift_nm_per_min": rate,
-        "slope": _pair(row["slope_x"], row["slope_y"]),
-        "method": row["method"],
-        "agreement": row["agreement"],
     }
 
 

@@ -149,7 +149,7 @@ _SERIES = (
         moved_x_nm REAL,
         moved_y_nm REAL,
         turned_deg REAL)""",
-    "CREATE INDEX links_of_frame ON links (frame_id)",
+    "CREATE INDEX links_of_frame ON links (frame_id, molecule_id)",
     "CREATE INDEX links_of_track ON links (track)",
 )
 

@@ -1,8 +1,8 @@
 """Where the picture of a place changed from one frame to the next.
 
 A molecule that left its place, or came to another, changes the picture there. One that the detector missed, or found
-where there is none, changes nothing. So the pictures tell a hop from a molecule that was missed here and another that was
-missed there.
+where there is none, changes nothing. So the pictures tell a hop from a molecule that was missed here and another that
+was missed there.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from spm_live.domain import ScanDirection
 from spm_live.series.field import DriftField
 from spm_live.series.frames import Method, SeriesFrame, minutes_between
 from spm_live.series.pictures import Pair, likeness, pair_up, shifts
-from spm_live.series.votes import Support, displacements, fitted, steady_field
+from spm_live.series.votes import Support, confirming, displacements, fitted, steady_field
 
 REACH = 0.45
 """Largest drift that is looked for, as a part of the frame's shorter side."""
@@ -26,8 +26,9 @@ LEAST_SHARE = 0.3
 """Nor does a smaller part of those that could."""
 LEAST_LIKENESS = 0.25
 """Pictures less alike than this, when moved onto each other, say nothing."""
-NEAR_PX = 3.0
-"""Two drifts closer than this, in pixels of the pictures, are the same one where there are no molecules."""
+FITTED = 6
+"""So many likely drifts are made to fit the molecules and are judged, besides the FIRST ones of the pictures."""
+FIRST = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,14 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Guesses:
+    """Likely drifts, most likely first, from the molecules and from the pictures."""
+
+    molecules: list[DriftField]
+    pictures: list[DriftField]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
     support: Support
     likeness: float
@@ -72,7 +81,8 @@ def find_drift(previous: SeriesFrame, current: SeriesFrame) -> Drift:
         Two frames whose scanned areas overlap.
     """
     pair = pair_up(previous, current)
-    candidates = [_judged(previous, current, pair, field) for field in _guesses(previous, current, pair)]
+    guesses = _screened(previous, current, _guesses(previous, current, pair))
+    candidates = [_judged(previous, current, pair, field) for field in guesses]
     if not candidates:
         return Drift(None, Method.NONE)
     molecules = max(candidates, key=_molecules_say)
@@ -104,18 +114,44 @@ def steady_slope(previous: SeriesFrame, current: SeriesFrame) -> float:
     return sign * 2 * part / current.geometry.size_nm[1]
 
 
-def _guesses(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None) -> list[DriftField]:
+def _guesses(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None) -> _Guesses:
     """All drifts that either way thinks likely, each with and without the slope of a steady drift."""
     geometry = current.geometry
     reach_nm = REACH * min(*geometry.size_nm, *previous.geometry.size_nm)
-    steady = steady_slope(previous, current)
-    found: list[DriftField] = []
-    for slope in dict.fromkeys((0.0, steady)):
-        found += displacements(previous.molecules, current.molecules, geometry, reach_nm, slope)
-    if pair is not None:
-        for shift, _ in shifts(pair):
-            found += [steady_field(geometry, shift, slope) for slope in dict.fromkeys((0.0, steady))]
-    return [field for field in found if np.hypot(*field.drift_nm) <= reach_nm]
+    slopes = list(dict.fromkeys((0.0, steady_slope(previous, current))))
+    voted = [
+        field
+        for slope in slopes
+        for field in displacements(previous.molecules, current.molecules, geometry, reach_nm, slope)
+    ]
+    found = shifts(pair) if pair is not None else []
+    seen = [steady_field(geometry, shift, slope) for shift, _ in found for slope in slopes]
+    return _Guesses(
+        [field for field in voted if np.hypot(*field.drift_nm) <= reach_nm],
+        [field for field in seen if np.hypot(*field.drift_nm) <= reach_nm],
+    )
+
+
+def _screened(previous: SeriesFrame, current: SeriesFrame, guesses: _Guesses) -> list[DriftField]:
+    """Those that most molecules confirm as they stand, and the first ones of the pictures."""
+    fields = _different([*guesses.pictures, *guesses.molecules], current)
+    confirmed = [-confirming(previous, current, field) for field in fields]
+    best = np.argsort(confirmed, kind="stable")[:FITTED].tolist()
+    return [field for place, field in enumerate(fields) if place in best or field in guesses.pictures[:FIRST]]
+
+
+def _different(fields: list[DriftField], current: SeriesFrame) -> list[DriftField]:
+    """Leave out drifts that would be made to fit the same molecules as one before them."""
+    size = current.molecules.breadth_nm if len(current.molecules) else 0.0
+    corners = current.geometry.to_nm(np.array([[0.0, 0.0], [0.0, current.geometry.rows]]))
+    kept: list[DriftField] = []
+    ends: list[NDArray[np.float64]] = []
+    for field in fields:
+        moved = field.at(corners)
+        if all(float(np.abs(moved - other).max()) > SAME / 2 * size for other in ends):
+            kept.append(field)
+            ends.append(moved)
+    return kept
 
 
 def _judged(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None, field: DriftField) -> _Candidate:

@@ -28,8 +28,8 @@ class DriftField:
 
     Notes
     -----
-    A surface that drifts steadily at v lies at v t when the tip passes. Two scans in the same direction pass every place
-    after the same time: the drift between them is the same everywhere. After a scan down, a scan up passes the
+    A surface that drifts steadily at v lies at v t when the tip passes. Two scans in the same direction pass every
+    place after the same time: the drift between them is the same everywhere. After a scan down, a scan up passes the
     bottom at once and the top after twice the time: the drift grows along the slow axis, by which one picture is
     stretched (v along the slow axis) and sheared (v along the fast axis) against the other. Creep of the piezo does the
     same in small. To first order both are a drift and a slope.
@@ -67,7 +67,7 @@ class DriftField:
 
     def at(self, xy_nm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Tell the drift of places in the earlier frame, (N, 2) in nm."""
-        return np.asarray(self.drift_nm) + self.along_slow(xy_nm)[:, None] * np.asarray(self.slope)
+        return np.asarray(np.array(self.drift_nm) + self.along_slow(xy_nm)[:, None] * np.array(self.slope))
 
     def forward(self, xy_nm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map places of the earlier frame to where they lie in the later one.

@@ -206,7 +206,7 @@ def overlap(previous: SeriesFrame, current: SeriesFrame) -> float:
     places = current.geometry.to_nm(np.stack([x.ravel(), y.ravel()], axis=1))
     mine = current.inside(places)
     both = mine & previous.inside(places)
-    return float(np.count_nonzero(both) / max(np.count_nonzero(mine), 1))
+    return int(np.count_nonzero(both)) / max(int(np.count_nonzero(mine)), 1)
 
 
 OVERLAP_GRID = 32

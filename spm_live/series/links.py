@@ -152,8 +152,9 @@ def pair_molecules(
     good = cost[rows, columns] < ALONE_COST
     partner = np.full(len(after), -1, dtype=np.int64)
     partner[columns[good]] = rows[good]
+    slack = _slack(known, residual_nm)
     links = [
-        _linked(place, int(row), known, after, field, residual_nm)
+        _linked(place, row, known, after, after.xy_nm[place] - expected[row], float(slack[row]))
         if row < len(seen)
         else Link(LinkKind.APPEARED, place, None, int(known.tracks[row]))
         for place, row in enumerate(partner.tolist())
@@ -221,12 +222,12 @@ def _stretch(molecules: Molecules) -> NDArray[np.float64]:
     return np.asarray(molecules.length_nm / molecules.width_nm - 1)
 
 
-def _linked(place: int, row: int, known: Molecules, after: Molecules, field: DriftField, residual_nm: float) -> Link:
-    moved = after.xy_nm[place] - field.forward(known.xy_nm[row : row + 1])[0]
-    limit = float(_slack(known.take(np.array([row])), residual_nm)[0])
+def _linked(
+    place: int, row: int, known: Molecules, after: Molecules, moved: NDArray[np.float64], slack_nm: float
+) -> Link:
     turned, most = _turn(known, row, after, place)
     kind = LinkKind.STAYED
-    if math.hypot(*moved) > limit:
+    if math.hypot(*moved) > slack_nm:
         kind = LinkKind.MOVED
     elif turned is not None and abs(turned) > most:
         kind = LinkKind.TURNED

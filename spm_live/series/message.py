@@ -70,14 +70,10 @@ def molecules(found: Sequence[Mapping[str, Any]]) -> Molecules:
 
 
 def links_message(links: FrameLinks) -> dict[str, Any]:
-    """Put links into plain values, as they are stored and told."""
+    """Put links into plain values, as they are stored and told; the message's head comes with the store."""
     field, minutes = links.field, links.minutes
     drift = list(field.drift_nm) if field is not None else None
     return {
-        "schema": 1,
-        "type": "links",
-        "run": None,
-        "seq": None,
         "frame": links.frame,
         "previous": links.previous,
         "minutes": minutes,

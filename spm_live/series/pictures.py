@@ -154,16 +154,16 @@ def _on(grid: ScanGeometry, frame: SeriesFrame) -> tuple[NDArray[np.float32], ND
         picture.shape[0], picture.shape[1], frame.geometry.size_nm, frame.geometry.center_nm, frame.geometry.angle_deg
     )
     # Pixels that are made coarser are averaged first, or fine noise would be folded into coarse.
-    factors = [max(1, int(round(grid.nm_per_px[axis] / shown.nm_per_px[axis]))) for axis in (0, 1)]
-    seen = (picture > 0).astype(np.float32)
+    factors = [max(1, round(grid.nm_per_px[axis] / shown.nm_per_px[axis])) for axis in (0, 1)]
+    scanned = (picture > 0).astype(np.float32)
     values = picture.astype(np.float32)
     if max(factors) > 1:
-        values, seen = cv2.blur(values, factors), cv2.blur(seen, factors)
+        values = np.asarray(cv2.blur(values, factors), dtype=np.float32)
+        scanned = np.asarray(cv2.blur(scanned, factors), dtype=np.float32)
     matrix = _warp(lambda px: shown.to_px(grid.to_nm(px)), grid.rows, grid.columns)
     size = (grid.columns, grid.rows)
-    values = cv2.warpAffine(values, matrix, size, flags=INVERSE)
-    whole = (cv2.warpAffine(seen, matrix, size, flags=INVERSE) > 0.99).astype(np.float32)
-    return values * whole, whole
+    whole = (cv2.warpAffine(scanned, matrix, size, flags=INVERSE) > 0.99).astype(np.float32)
+    return np.asarray(cv2.warpAffine(values, matrix, size, flags=INVERSE), dtype=np.float32) * whole, whole
 
 
 def _warp(source: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: int, columns: int) -> NDArray[np.float64]:

@@ -145,6 +145,14 @@ def fitted(previous: SeriesFrame, current: SeriesFrame, field: DriftField, *, be
     return Support(field, len(pairs), min(1.0, len(pairs) / could) if could else 0.0, residual)
 
 
+def confirming(previous: SeriesFrame, current: SeriesFrame, field: DriftField) -> int:
+    """How many molecules confirm a drift as it stands."""
+    one, other = previous.molecules, current.molecules
+    if not len(one) or not len(other):
+        return 0
+    return len(nearest_pairs(field.forward(one.xy_nm), one, other, NEAR * other.breadth_nm))
+
+
 def possible(previous: SeriesFrame, current: SeriesFrame, field: DriftField) -> int:
     """How many molecules could confirm a drift: those of the one frame that the other has scanned, the fewer ones."""
     one, other = previous.molecules, current.molecules

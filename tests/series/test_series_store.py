@@ -77,7 +77,7 @@ def test_molecules_carry_the_track_that_their_links_gave_them(store):
     store.save_links(made_links(2, 1))
     molecules = store.frame_in_series(2)["molecules"]
     assert [(molecule["id"], molecule["track"]) for molecule in molecules] == [(3, 1), (4, 4)]
-    assert [molecule["id"] for molecule in store.vanished(2)] == [2]
+    assert [(molecule["id"], molecule["track"]) for molecule in store.left_behind(2)] == [(2, None)]
     assert [molecule["track"] for molecule in store.frame_in_series(1)["molecules"]] == [None, None]
     assert store.frame_in_series(3) is None
 

@@ -125,7 +125,7 @@ class LiveBoard:
 
     def __init__(
         self,
-        publish: Callable[[LiveScan], None],
+        publish: Callable[[LiveScan], object],
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -212,7 +212,15 @@ class LiveBoard:
         now = self._now()
         scan = self._scans[key] = _Scan(key, source, sender, growing, now, now)
         geometry = start.info.geometry
-        logger.info("%s: scan %s has begun, %d x %d px", sender, start.scan, geometry.rows, geometry.columns)
+        logger.info(
+            "%s: scan %s has begun, %d x %d px, %g x %g nm at %g°",
+            sender,
+            start.scan,
+            geometry.rows,
+            geometry.columns,
+            *geometry.size_nm,
+            geometry.angle_deg,
+        )
         while len(self._scans) > MOST_SCANS:
             over = [old for old in self._scans.values() if old.state is not LiveState.SCANNING]
             self._forget((over or list(self._scans.values()))[0])

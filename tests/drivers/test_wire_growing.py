@@ -456,7 +456,7 @@ def judge(parts: list[bytes]) -> None:
     is_growing(parts)
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(anything)
 def test_anything_gives_an_event_or_a_reason(parts: list[bytes]) -> None:
     judge(parts)

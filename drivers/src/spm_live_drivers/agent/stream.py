@@ -20,6 +20,7 @@ from spm_live_drivers.agent.link import Link
 from spm_live_drivers.agent.settings import SocketKind, StreamSettings, check_stream
 from spm_live_drivers.agent.telling import Telling
 from spm_live_drivers.growing import GrowingError, GrowingEvent, ScanEnd, ScanOutcome, ScanStart
+from spm_live_drivers.nanonis.watch import ScanWatch
 from spm_live_drivers.wire_growing import encode_event
 from spm_live_drivers.wire_receipt import Result
 
@@ -259,8 +260,6 @@ class ScanStream:
 
 
 def _watch_for(settings: StreamSettings) -> Watch:
-    from spm_live_drivers.nanonis.watch import ScanWatch
-
     return ScanWatch(
         settings.host, settings.port, sender=settings.sender, channel=settings.channel, backward=settings.backward
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spm_live.domain import ScanDirection
 from spm_live.series.field import DriftField
 from spm_live.series.frames import Method, SeriesFrame, minutes_between
-from spm_live.series.pictures import Pair, likeness, pair_up, shifts
+from spm_live.series.pictures import Pair, likeness, pair_up, sharpened, shifts
 from spm_live.series.votes import Support, confirming, displacements, fitted, steady_field
 
 REACH = 0.45
@@ -88,7 +88,14 @@ def find_drift(previous: SeriesFrame, current: SeriesFrame) -> Drift:
     molecules = max(candidates, key=_molecules_say)
     seen = [one for one in candidates if math.isfinite(one.likeness) and one.likeness >= LEAST_LIKENESS]
     pictures = max(seen, key=lambda one: one.likeness, default=None)
-    return _decide(previous, current, molecules, pictures)
+    drift = _decide(previous, current, molecules, pictures)
+    if (
+        pair is not None
+        and drift.field is not None
+        and drift.method in (Method.PICTURES, Method.PICTURES_NOT_MOLECULES)
+    ):
+        return replace(drift, field=sharpened(pair, drift.field))
+    return drift
 
 
 def steady_slope(previous: SeriesFrame, current: SeriesFrame) -> float:

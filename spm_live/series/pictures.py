@@ -28,6 +28,8 @@ WHITENING = 0.8
 """Power of the amplitude that is divided by: 1 is phase correlation, 0 cross-correlation."""
 LEAST_COMMON = 0.15
 """Pictures that share less of their area than this are not compared."""
+COARSER, BLUR = 1.2, 0.4
+"""From this many old pixels in a new one on, a picture is blurred first, by this part of a new pixel."""
 INVERSE = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -38,7 +40,7 @@ class Pair:
     Parameters
     ----------
     before, after : (rows, columns) float32 array
-        0 where not scanned, and of mean 0 where scanned.
+        0 where not scanned; every line has mean 0 where scanned.
     seen_before, seen_after : (rows, columns) float32 array
         1 where scanned, 0 elsewhere.
     geometry : ScanGeometry
@@ -121,6 +123,27 @@ def likeness(pair: Pair, field: DriftField) -> float:
     return float(np.dot(one, other)) / size if size > 0 else float("nan")
 
 
+def sharpened(pair: Pair, field: DriftField) -> DriftField:
+    """Move a drift to where two pictures are most alike: the peak of the whitened correlation, but for its noise.
+
+    The likeness is smooth over a pixel or two, so that the parabola through three of its values finds its top; along
+    the axes of the picture one after the other, twice.
+    """
+    start = pair.geometry.to_nm(np.zeros((1, 2)))[0]
+    axes = pair.geometry.to_nm(np.array([[1.0, 0.0], [0.0, 1.0]])) - start
+    drift = np.array(field.drift_nm)
+
+    def alike(place: NDArray[np.float64]) -> float:
+        return likeness(pair, DriftField.on(pair.geometry, place, np.array(field.slope)))
+
+    for axis in (*axes, *axes):
+        before, top, after = (alike(drift + way * axis) for way in (-1.0, 0.0, 1.0))
+        bend = before + after - 2 * top
+        if bend < 0:  # not where one of them is NaN either
+            drift = drift + axis * float(np.clip(0.5 * (before - after) / bend, -1, 1))
+    return DriftField.on(pair.geometry, drift, np.array(field.slope))
+
+
 def moved_by(pair: Pair, field: DriftField) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Move the earlier picture by a field.
 
@@ -154,12 +177,13 @@ def _on(grid: ScanGeometry, frame: SeriesFrame) -> tuple[NDArray[np.float32], ND
         picture.shape[0], picture.shape[1], frame.geometry.size_nm, frame.geometry.center_nm, frame.geometry.angle_deg
     )
     # Pixels that are made coarser are averaged first, or fine noise would be folded into coarse.
-    factors = [max(1, round(grid.nm_per_px[axis] / shown.nm_per_px[axis])) for axis in (0, 1)]
+    factors = [grid.nm_per_px[axis] / shown.nm_per_px[axis] for axis in (0, 1)]
     scanned = (picture > 0).astype(np.float32)
     values = picture.astype(np.float32)
-    if max(factors) > 1:
-        values = np.asarray(cv2.blur(values, factors), dtype=np.float32)
-        scanned = np.asarray(cv2.blur(scanned, factors), dtype=np.float32)
+    if max(factors) > COARSER:
+        sigma = [max(BLUR * factor, 0.01) for factor in factors]
+        values = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma[0], sigmaY=sigma[1]), dtype=np.float32)
+        scanned = np.asarray(cv2.GaussianBlur(scanned, (0, 0), sigma[0], sigmaY=sigma[1]), dtype=np.float32)
     matrix = _warp(lambda px: shown.to_px(grid.to_nm(px)), grid.rows, grid.columns)
     size = (grid.columns, grid.rows)
     whole = (cv2.warpAffine(scanned, matrix, size, flags=INVERSE) > 0.99).astype(np.float32)
@@ -174,8 +198,9 @@ def _warp(source: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: in
 
 
 def _centred(values: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean = float(values.sum() / max(float(seen.sum()), 1.0))
-    return np.asarray((values - np.float32(mean)) * seen, dtype=np.float32)
+    """Take its mean off every line: what does not change along a line is noise of the instrument, that stays in place."""
+    mean = values.sum(axis=1, keepdims=True) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    return np.asarray((values - mean) * seen, dtype=np.float32)
 
 
 def _correlate(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -188,9 +213,7 @@ def _correlate(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArr
     floor = float(amplitude.mean()) * 1e-3 or 1.0
     down, across = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
     weight = np.exp(-0.5 * (down[:, None] ** 2 + across[None, :] ** 2) / SIGHT**2)
-    # What does not change along a line is its offset: noise of the instrument, that stays where it is.
-    weight[:, 0] = 0
-    weight[0, :1] = 0
+    weight[:, 0] = 0  # offsets of lines
     return np.asarray(np.fft.irfft2(weight * cross / (amplitude + floor) ** WHITENING, shape), dtype=np.float32)
 
 

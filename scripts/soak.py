@@ -28,12 +28,14 @@ from pathlib import Path
 import numpy as np
 import psutil
 from bench_model import make_instant_model
-from soak_faults import Books, Injected, audit, naming, planned, surprises
+from soak_books import Books, History, audit
+from soak_faults import Injected, naming, planned, surprises
 from soak_lab import START_S, Daemon, LabError, Listener, Resources, Webhook
 
 from spm_live_drivers.simulate import FaultPlan, ScanPlan, SimulatedController, SimulatedInstrument
 from spm_live_drivers.simulate.options import ControllerOptions
 
+SIZE_NM = 40.0
 TIMEOUT_S = 1.0
 OPTIONS = ControllerOptions(stopped_s=1.0, restart_s=1.0, slow_file_s=2.0, slow_reply_s=3.0)
 """The times of the instrument are shortened as its frames are; a slow reply is slower than the daemon waits."""
@@ -59,6 +61,7 @@ class Soak:
     webhook: Webhook
     resources: Resources
     controller: SimulatedController
+    history: History
     injected: list[Injected] = field(default_factory=list)
     began_s: float = field(default_factory=time.monotonic)
     crashed: str = ""
@@ -95,7 +98,8 @@ def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak,
     """Scan, until the frames are done or Ctrl-C; what happened, and the exit code of the daemon."""
     stop = threading.Event()
     with ExitStack() as stack:
-        controller = _controller(arguments, folder / "scans")
+        history = History()
+        controller = _controller(arguments, folder / "scans", history)
         stack.callback(controller.stop)
         webhook = stack.enter_context(Webhook())
         port = controller.start()
@@ -107,7 +111,7 @@ def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak,
         if not listener.ready.wait(START_S):
             raise LabError(f"the daemon did not start: {daemon.log.read_text(errors='replace')[-2000:]}")
         resources = stack.enter_context(Resources(daemon, listener))
-        soak = Soak(arguments, daemon, listener, webhook, resources, controller)
+        soak = Soak(arguments, daemon, listener, webhook, resources, controller, history)
         thread = threading.Thread(target=_scan, args=(soak, stop), name="soak-instrument")
         thread.start()
         try:
@@ -121,18 +125,26 @@ def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak,
         code = daemon.stop()
     offset = time.time() - time.monotonic()
     soak.injected += [
-        Injected(one.name, datetime.fromtimestamp(one.at_s + offset), str(one))  # noqa: DTZ006 - local, as in the log
+        Injected(
+            one.name,
+            datetime.fromtimestamp(one.at_s + offset),  # noqa: DTZ006 - local, as in the log
+            str(one),
+            controller.instrument.path_of(one.number).name,
+            one.line,
+            f"{arguments.pixels} x {arguments.pixels} px, {SIZE_NM:g} x {SIZE_NM:g} nm at 0°",
+        )
         for one in controller.faults.injected
     ]
     return soak, code
 
 
-def _controller(arguments: argparse.Namespace, scans: Path) -> SimulatedController:
+def _controller(arguments: argparse.Namespace, scans: Path, history: History) -> SimulatedController:
     frames, begun_s = arguments.frames, time.monotonic()
     begun = datetime.now() - timedelta(hours=arguments.hours)  # noqa: DTZ005 - the instrument's clock has no zone
     faster = arguments.hours * 3600 / (frames * arguments.frame_time)
     plan = ScanPlan(
         pixels=arguments.pixels,
+        size_nm=SIZE_NM,
         frame_time_s=arguments.frame_time,
         frames=frames,
         seed=arguments.seed,
@@ -144,7 +156,7 @@ def _controller(arguments: argparse.Namespace, scans: Path) -> SimulatedControll
         scans, plan, now=lambda: begun + timedelta(seconds=(time.monotonic() - begun_s) * faster)
     )
     faults = FaultPlan(planned(frames, arguments.faults, arguments.seed), arguments.seed)
-    return SimulatedController(instrument, OPTIONS, faults=faults)
+    return SimulatedController(instrument, OPTIONS, faults=faults, begun=history.begun, ended=history.ended)
 
 
 def _scan(soak: Soak, stop: threading.Event) -> None:
@@ -245,7 +257,7 @@ def _numbers(counts: Mapping[str, int]) -> str:
 
 
 def _books(soak: Soak) -> Books:
-    return audit(soak.daemon.store, soak.daemon.scans)
+    return audit(soak.daemon.store, soak.daemon.scans, soak.history.scans(), soak.listener.begun)
 
 
 def _frames(soak: Soak) -> Iterator[tuple[bool | None, str]]:
@@ -254,8 +266,8 @@ def _frames(soak: Soak) -> Iterator[tuple[bool | None, str]]:
     doubled = [f"frame {number} told {times} times" for number, times in told.items() if times > 1]
     yield (
         not books.wrong,
-        f"{books.saved} files saved, {books.stored} frames of files and {books.kept} kept as they were seen"
-        + (f"; {len(books.wrong)} wrong: {' | '.join(books.wrong[:5])}" if books.wrong else ""),
+        f"{books.files} files saved, {books.stored} frames of files; {books.unsaved} scans not saved, {books.kept} "
+        f"kept as they were seen; {len(books.wrong)} wrong {' | '.join(books.wrong[:3])}".rstrip(),
     )
     yield not doubled, f"{len(told)} frames told, {len(doubled)} of them twice {' | '.join(doubled[:5])}".rstrip()
     posted, refused = soak.webhook.frames, soak.webhook.refused

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,17 +20,17 @@ SIMULATED = {
     "slow-reply": r"nanonis soak: .*(in time|within .* s|took)",
     "wrong-size": r"nanonis soak: .*(bytes|announced|ends within|in time|no error block|accepted)",
     "wrong-name": r"nanonis soak: .*(was asked and .* answered|another call|wrong)",
-    "dropped-line": r"(never came|missing|without (a )?value|no value|not scanned|drop-?out)",
+    "dropped-line": r"line {line} never came|{file}: .*(not scanned|without values)|drop-?out",
     "tip-change": r"notice of rule tip changed",
     "double-tip": r"notice of rule (tip changed|bad scan).*",
-    "slow-file": r"(its file|the file of).*(later|after|late)|still being written|is not complete",
-    "no-file": r"put together|without a file|no file|is finished after \d+ of \d+ lines$",
+    "slow-file": r"has become frame \d+, ([2-9]|\d\d)\.\d s after its end",
+    "no-file": r"is finished after \d+ of \d+ lines$|no file came of it",
     "stopped": r"is stopped after",
     "restarted-scan": r"is stopped after",
-    "changed-frame": r"is stopped after|has begun",
-    "nan-everywhere": r"notice of rule (bad scan|empty)|no value|not scanned|no row was scanned|never came",
+    "changed-frame": r"has begun, (?!{usual})",
+    "nan-everywhere": r"{file}: .*(0 molecules on 0 nm|partial: )|notice of rule bad scan",
 }
-"""Faults of the simulated instrument, and what names them in the log."""
+"""Faults of the simulated instrument, and what names them; for ``{file}``, ``{line}``, ``{usual}`` see ``Injected``."""
 
 AROUND = {
     "damaged-file": r"damaged_\d+\.sxm: read:",
@@ -63,11 +61,27 @@ class Injected:
         Local time without a zone, as in the log.
     what : str
         For a person.
+    file : str
+        Name that the file of the frame has, or would have.
+    line : int
+        At which line.
+    usual : str
+        The frame without the fault, as the log tells it.
     """
 
     name: str
     when: datetime
     what: str
+    file: str = ""
+    line: int = -1
+    usual: str = ""
+
+    def is_named_by(self, text: str) -> bool:
+        """Whether a line of the log names it."""
+        pattern = {**SIMULATED, **AROUND}[self.name]
+        for place, value in (("{file}", self.file), ("{line}", str(self.line)), ("{usual}", self.usual)):
+            pattern = pattern.replace(place, re.escape(value))
+        return re.search(pattern, text, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +135,11 @@ def naming(injected: Sequence[Injected], log: Path) -> list[Naming]:
         mine = sorted((one for one in injected if one.name == name), key=lambda one: one.when)
         if not mine:
             continue
-        pattern = re.compile({**SIMULATED, **AROUND}[name], re.IGNORECASE)
-        free = [(when, text) for when, text in lines if pattern.search(text)]
+        free = list(lines)
         unnamed, example = [], ""
         for one in mine:
-            hit = next((line for line in free if -BEFORE_S <= (line[0] - one.when).total_seconds() <= WITHIN_S), None)
+            near = (line for line in free if -BEFORE_S <= (line[0] - one.when).total_seconds() <= WITHIN_S)
+            hit = next((line for line in near if one.is_named_by(line[1])), None)
             if hit is None:
                 unnamed.append(f"{one.when:%H:%M:%S} {one.what}")
             else:
@@ -138,41 +152,6 @@ def naming(injected: Sequence[Injected], log: Path) -> list[Naming]:
 def surprises(log: Path) -> list[str]:
     """Lines of the log that no test should see: bugs."""
     return [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if "Traceback" in line]
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What the store holds against what was saved.
-
-    Parameters
-    ----------
-    saved, stored, kept : int
-        Files of the instrument; frames of files, and frames put together from lines, that nothing superseded.
-    wrong : tuple of str
-        Frames that are missing, doubled, or of nothing that was scanned.
-    """
-
-    saved: int
-    stored: int
-    kept: int
-    wrong: tuple[str, ...]
-
-
-def audit(store: Path, scans: Path) -> Books:
-    """Compare the store with the folder: every file one frame that nothing superseded, every other frame one scan."""
-    files = {path.name for path in scans.glob("*.sxm") if not path.name.startswith("damaged_")}
-    with closing(sqlite3.connect(f"{store.as_uri()}?mode=ro", uri=True)) as connection:
-        rows = connection.execute("SELECT id, name, source, format FROM frames WHERE superseded_by IS NULL").fetchall()
-    stored = [row for row in rows if row[3] != "growing"]
-    kept = [row for row in rows if row[3] == "growing"]
-    names = [row[1] for row in stored]
-    wrong = [f"{name}: no frame in the store" for name in sorted(files - set(names))]
-    wrong += [f"{name}: {names.count(name)} frames" for name in sorted(set(names)) if names.count(name) > 1]
-    wrong += [f"{name}: a frame, and no such file" for name in sorted(set(names) - files)]
-    sources = [row[2] for row in kept]
-    wrong += [f"{one}: kept {sources.count(one)} times" for one in sorted(set(sources)) if sources.count(one) > 1]
-    wrong += [f"{row[2]}: kept as it was seen, and its file is stored too" for row in kept if row[1] in set(names)]
-    return Books(len(files), len(stored), len(kept), tuple(wrong))
 
 
 def _read(log: Path) -> list[tuple[datetime, str]]:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
@@ -176,6 +177,8 @@ class Listener:
         self.frames: Counter[int] = Counter()
         self.scans: dict[str, tuple[int, str, str]] = {}
         """Key of each scan that was announced to its last revision, state and name."""
+        self.begun: dict[str, datetime] = {}
+        """Name of each scan to when the daemon first heard of it, UTC."""
         self.notices: Counter[str] = Counter()
         self.done: set[int] = set()
         """Frames that the rule "done" told of."""
@@ -248,6 +251,7 @@ class Listener:
         if message["lines_done"] > message["rows"]:
             self.wrong.append(f"scan {message['name']}: {message['lines_done']} of {message['rows']} lines")
         self.scans[key] = (revision, state, message["name"])
+        self.begun.setdefault(message["scan"], datetime.fromisoformat(message["begun"]))
 
 
 class Webhook(ThreadingHTTPServer):

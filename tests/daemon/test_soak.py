@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
@@ -41,15 +41,21 @@ def make_log(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def make_store(tmp_path: Path) -> Callable[..., Path]:
-    """A store with rows of name, source, format and what superseded them."""
+def soak_books(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("soak_books")
 
-    def make(*rows: tuple[str, str, str, int | None]) -> Path:
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Path]:
+    """A store with rows of name, format and what superseded them."""
+
+    def make(*rows: tuple[str, str, int | None]) -> Path:
         path = tmp_path / "store.sqlite3"
         with closing(sqlite3.connect(path)) as connection, connection:
-            columns = "id INTEGER PRIMARY KEY, name TEXT, source TEXT, format TEXT, superseded_by INTEGER"
+            columns = "id INTEGER PRIMARY KEY, name TEXT, format TEXT, superseded_by INTEGER"
             connection.execute(f"CREATE TABLE frames ({columns})")
-            connection.executemany("INSERT INTO frames (name, source, format, superseded_by) VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO frames (name, format, superseded_by) VALUES (?, ?, ?)", rows)
         return path
 
     return make
@@ -83,31 +89,50 @@ def test_every_fault_is_planned_between_a_sound_first_and_a_sound_last_frame(soa
 
 
 def test_a_frame_that_is_lost_or_doubled_is_found(
-    soak_faults: ModuleType, make_store: Callable[..., Path], tmp_path: Path
+    soak_books: ModuleType, make_store: Callable[..., Path], tmp_path: Path
 ) -> None:
     scans = tmp_path / "scans"
     scans.mkdir()
     for name in ("a.sxm", "b.sxm", "c.sxm", "damaged_0001.sxm"):
         (scans / name).touch()
+    times = [NOON.replace(tzinfo=UTC) + timedelta(minutes=minute) for minute in range(5)]
+    history = [
+        soak_books.Scanned(time, number, file, 128, finished=True)
+        for number, (time, file) in enumerate(zip(times, ("a.sxm", "b.sxm", "c.sxm", ""), strict=False))
+    ]
+    announced = {f"scan-{number}": time + timedelta(seconds=30) for number, time in enumerate(times[:4])}
     store = make_store(
-        ("a.sxm", "/s/a.sxm", "nanonis-sxm", None),
-        ("b.sxm", "/s/b.sxm", "nanonis-sxm", 3),
-        ("b.sxm", "/s/b.sxm", "nanonis-sxm", None),
-        ("17", "soak/17", "growing", None),
+        ("a.sxm", "nanonis-sxm", None),
+        ("b.sxm", "nanonis-sxm", 3),
+        ("b.sxm", "nanonis-sxm", None),
+        ("scan-3", "growing", None),
     )
-    books = soak_faults.audit(store, scans)
-    assert (books.saved, books.stored, books.kept) == (3, 2, 1)
+    books = soak_books.audit(store, scans, history, announced)
+    assert (books.files, books.stored, books.unsaved, books.kept) == (3, 2, 1, 1)
     assert books.wrong == ("c.sxm: no frame in the store",)
+    announced["scan-3-again"] = times[4]
     with closing(sqlite3.connect(store)) as connection, connection:
-        connection.execute("INSERT INTO frames (name, source, format) VALUES ('a.sxm', '/t/a.sxm', 'nanonis-sxm')")
-        connection.execute("INSERT INTO frames (name, source, format) VALUES ('a.sxm', 'soak/18', 'growing')")
-        connection.execute("INSERT INTO frames (name, source, format) VALUES ('d.sxm', '/s/d.sxm', 'nanonis-sxm')")
-    assert set(soak_faults.audit(store, scans).wrong) == {
-        "c.sxm: no frame in the store",
-        "a.sxm: 2 frames",
-        "d.sxm: a frame, and no such file",
-        "soak/18: kept as it was seen, and its file is stored too",
-    }
+        for name, form in (
+            ("a.sxm", "nanonis-sxm"),
+            ("d.sxm", "nanonis-sxm"),
+            ("scan-1", "growing"),
+            ("scan-3-again", "growing"),
+            ("c.sxm", "growing"),
+            ("never", "growing"),
+        ):
+            connection.execute("INSERT INTO frames (name, format) VALUES (?, ?)", (name, form))
+    assert [line.split(":")[0] for line in soak_books.audit(store, scans, history, announced).wrong] == [
+        "c.sxm",
+        "a.sxm",
+        "d.sxm",
+        "scan-1",
+        "scan-3-again",
+        "c.sxm",
+        "never",
+    ]
+    with closing(sqlite3.connect(store)) as connection, connection:
+        connection.execute("DELETE FROM frames WHERE format = 'growing'")
+    assert "scan 3: not saved, and not kept either" in soak_books.audit(store, scans, history, announced).wrong
 
 
 @pytest.mark.slow

@@ -12,6 +12,10 @@ from urllib.parse import urlsplit
 from spm_live.detect import open_detector
 from spm_live.errors import SetupError
 from spm_live.settings import FolderSettings, Settings
+from spm_live.settings_live import NanonisSettings
+from spm_live_drivers.nanonis.channels import ChannelFinder
+from spm_live_drivers.nanonis.client import NanonisClient
+from spm_live_drivers.nanonis.errors import ChannelError, NanonisError
 from spm_live_drivers.registry import broken_readers, readers
 
 MB = 1024 * 1024
@@ -43,6 +47,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield _folder(folder)
     yield _model(settings)
     yield _disk(settings)
+    for controller in settings.nanonis:
+        yield _controller(controller)
     for what, endpoint in _bound(settings):
         yield _port(what, endpoint)
 
@@ -76,6 +82,19 @@ def _model(settings: Settings) -> Finding:
     pitch = manifest.spec.nm_per_px
     shown = "own pixels of the frame" if pitch is None else f"{pitch:g} nm/px"
     return Finding(what, True, f"version {manifest.version}, {shown}: {classes}")
+
+
+def _controller(controller: NanonisSettings) -> Finding:
+    what = f"controller {controller.host}:{controller.port}"
+    try:
+        with NanonisClient(controller.host, controller.port, timeout_s=controller.timeout_s) as client:
+            channel = ChannelFinder(controller.channel).find(client, client.scan_buffer())
+            running = client.scan_status()
+    except ChannelError as error:
+        return Finding(what, False, f"answers, but {error}")
+    except NanonisError as error:
+        return Finding(what, False, f"{error}; is Nanonis running, and is this port free and open to this machine?")
+    return Finding(what, True, f"answers, channel {channel.name}, {'a scan runs' if running else 'no scan runs'}")
 
 
 def _disk(settings: Settings) -> Finding:

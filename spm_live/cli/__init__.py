@@ -105,6 +105,10 @@ def _add_archive(commands: _Commands[argparse.ArgumentParser]) -> None:
     results.add_argument("--since", help="only frames from this time on, ISO 8601")
     results.add_argument("--until", help="only frames before this time, ISO 8601")
     add_model_export(export)
+    track = commands.add_parser("track", help="follow molecules and drift from frame to frame, out of a store")
+    track.add_argument("store", type=Path, metavar="STORE", help="the .sqlite3 file of run or detect")
+    track.add_argument("-o", "--out", type=Path, required=True, metavar="CSV", help="table of the molecules")
+    track.add_argument("--last", type=int, metavar="N", help="only the newest N frames (left out: all)")
 
 
 def _add_upkeep(commands: _Commands[argparse.ArgumentParser]) -> None:

@@ -117,6 +117,19 @@ def export(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def track(arguments: argparse.Namespace) -> int:
+    """Write tables of the molecules that were followed, and of the drift."""
+    from spm_live.batch.track import track_table
+
+    if not arguments.store.is_file():
+        raise SetupError(f"{arguments.store}: is not there; give the .sqlite3 file of run or detect")
+    if arguments.last is not None and arguments.last < 1:
+        raise SetupError("--last is a number of frames, at least 1")
+    frames, drifts = track_table(arguments.store, arguments.out, last=arguments.last)
+    print(f"{frames} frame{'' if frames == 1 else 's'}: molecules in {arguments.out}, drift in {drifts}")
+    return EXIT_OK
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Try out a configuration and print a line for each thing tried."""
     from spm_live.check import check as findings

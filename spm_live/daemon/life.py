@@ -17,6 +17,7 @@ from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.handling import Handling
 from spm_live.daemon.late_spectra import LateSpectra
 from spm_live.daemon.notices import Notices
+from spm_live.daemon.series import FollowSeries
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import MakeWork, Worker
 from spm_live.domain import DaemonState, DaemonStatus
@@ -108,6 +109,7 @@ class Daemon:
             settings.daemon, store=store, feed=feed, metrics=metrics, board=self._board, stopping=self._stopping
         )
         self._late_spectra = LateSpectra(store, feed)
+        self._series = FollowSeries(store, feed)
         self._notices = Notices(
             feed, notices or NoticeLog(), self._handling.report, lambda: self._board.count("notices")
         )
@@ -177,6 +179,8 @@ class Daemon:
             self._late_spectra.frame_stored(arrival.path, arrival.options.timezone)
             if message is not None:
                 self._following.frame_stored(message)
+                if self._settings.live.track:
+                    self._series.frame_stored(message["id"])
         except NotReadyError as error:
             if tries < NOT_READY_TRIES:
                 heapq.heappush(self._later, _Later(time.monotonic() + NOT_READY_RETRY_S, tries + 1, arrival))

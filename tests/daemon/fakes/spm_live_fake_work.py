@@ -35,7 +35,7 @@ class FakeWork:
         self.classes = ("molecule",)
 
     def __call__(self, job: Job) -> Processed:
-        if job.path.suffix == ".spmframe":
+        if job.path.read_bytes().startswith(b"SPMFRAME1"):
             return self._found(read_frame(job.path).info)
         text = job.path.read_text()
         ref = FrameRef(str(job.path), file_sha256(job.path), "Z", Trace.FORWARD)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -56,28 +57,30 @@ class Tally:
     true: int = 0
     right: int = 0
     hops: int = 0
+    far_hops: int = 0
     hops_right: int = 0
     kinds: int = 0
     kinds_right: int = 0
     lost_drifts: int = 0
     tracks: int = 0
     tracks_right: int = 0
-    errors_nm: list[float] | None = None
-    methods: dict[str, int] | None = None
+    errors_nm: list[float] = field(default_factory=list)
+    methods: Counter[str] = field(default_factory=Counter)
 
     def figures(self) -> dict[str, float]:
         """The rates, and the error of the drift in nm: median and 95 %."""
-        errors = np.array(self.errors_nm or [np.nan])
+        errors = np.array(self.errors_nm or [np.inf])
         return {
             "pairs of frames": self.pairs,
             "links made": self.made,
-            "of them right": self.right / max(self.made, 1),
+            "right of those made": self.right / max(self.made, 1),
             "molecules in both frames": self.true,
-            "of them linked rightly": self.right / max(self.true, 1),
+            "right of those": self.right / max(self.true, 1),
             "hops in both frames": self.hops,
-            "of them linked rightly ": self.hops_right / max(self.hops, 1),
+            "hops further than half-way to a neighbour": self.far_hops,
+            "hops linked rightly": self.hops_right / max(self.hops, 1),
             "hops and stays told as such": self.kinds_right / max(self.kinds, 1),
-            "tracks over two steps right": self.tracks_right / max(self.tracks, 1),
+            "tracks that reach back to the first sighting": self.tracks_right / max(self.tracks, 1),
             "drift error median nm": float(np.median(errors)),
             "drift error 95 % nm": float(np.quantile(errors, 0.95)),
             "drifts wrong by over 0.5 nm": int((errors > 0.5).sum()) + self.lost_drifts,
@@ -127,10 +130,9 @@ def sheared(scan: SeriesScan, drift_nm: tuple[float, float]) -> tuple[NDArray[np
     picture = cv2.remap(scan.scan.heights, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     moved = []
     for molecule in scan.molecules:
-        row = molecule.center_px[1]
-        for _ in range(20):
-            at = np.clip(round(row), 0, rows - 1)
-            row = molecule.center_px[1] + down[at]
+        at = int(np.clip(round(molecule.center_px[1]), 0, rows - 1))
+        for _ in range(20):  # the row in which the tip met it, while it moved
+            at = int(np.clip(round(molecule.center_px[1] + down[at]), 0, rows - 1))
         moved.append((right[at], down[at]))
     return picture, np.array(moved).reshape(-1, 2)
 
@@ -245,9 +247,7 @@ def detected(
 def count(tally: Tally, before: Seen, after: Seen, links: FrameLinks) -> None:
     """Compare the links of two frames with the truth."""
     tally.pairs += 1
-    tally.errors_nm = tally.errors_nm if tally.errors_nm is not None else []
-    tally.methods = tally.methods if tally.methods is not None else {}
-    tally.methods[str(links.method)] = tally.methods.get(str(links.method), 0) + 1
+    tally.methods[str(links.method)] += 1
     if links.field is None:
         tally.lost_drifts += 1
     else:
@@ -256,6 +256,7 @@ def count(tally: Tally, before: Seen, after: Seen, links: FrameLinks) -> None:
     hopped = set(after.scan.hopped) & both
     tally.true += len(both)
     tally.hops += len(hopped)
+    tally.far_hops += sum(_far(who, before, after) for who in hopped)
     for link in links.links:
         if link.molecule is None or link.before is None:
             continue
@@ -266,6 +267,14 @@ def count(tally: Tally, before: Seen, after: Seen, links: FrameLinks) -> None:
             tally.hops_right += who in hopped
             tally.kinds += 1
             tally.kinds_right += (link.kind is LinkKind.MOVED) == (who in hopped)
+
+
+def _far(who: int, before: Seen, after: Seen) -> bool:
+    """Whether a molecule hopped further than half-way to its nearest neighbour."""
+    place = before.frame.molecules.xy_nm[before.ids == who][0]
+    hop = after.frame.molecules.xy_nm[after.ids == who][0] - place - after.scan.drift_nm
+    others = before.frame.molecules.xy_nm[before.ids != who]
+    return bool(np.hypot(*hop) > np.hypot(*(others - place).T).min(initial=np.inf) / 2)
 
 
 def follow_series(tally: Tally, seen: list[Seen]) -> None:
@@ -299,7 +308,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hops", type=float, default=0.1)
     parser.add_argument("--pixels", type=int, default=256)
     parser.add_argument("--size", type=float, default=30.0, help="of the frame, nm")
-    parser.add_argument("--each", action="store_true", help="also tell of every series")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     cv2.setNumThreads(1)
@@ -310,16 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.scene = scene
         tally = Tally()
         for seed in range(first, end):
-            before = replace_tally(tally)
             follow_series(tally, seen_frames(seed, options, detector))
-            if options.each:
-                print(
-                    seed,
-                    tally.right - before[0],
-                    tally.made - before[1],
-                    tally.true - before[2],
-                    tally.errors_nm[-options.frames + 1 :],
-                )
         told[scene] = {**tally.figures(), "methods": tally.methods}
         print(f"{scene}: " + json.dumps(told[scene], indent=1))
     if options.json:
@@ -327,11 +326,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def replace_tally(tally: Tally) -> tuple[int, int, int]:
-    return tally.right, tally.made, tally.true
-
-
 def _open(name: str) -> object:
+    """Open an installed model, or a folder."""
     from spm_live.detect import open_detector
     from spm_live.settings import ModelSettings
 

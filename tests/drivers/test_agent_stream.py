@@ -325,7 +325,7 @@ def test_what_is_wrong_with_the_instrument_is_logged_once(
     caplog.set_level(logging.INFO)
     with streaming(receiver, watch) as stream:
         watch.trouble = "the controller does not answer"
-        watch.reasons = ["half a reply"]
+        watch.reasons = ["half a reply", "the controller does not answer"]
         work(stream, lambda: not watch.reasons)
         for _ in range(5):
             stream.step(0.01)

@@ -158,7 +158,8 @@ class ScanStream:
             self._trouble = self._watch.trouble
             logger.warning("%s: %s", self._settings.name, self._trouble or "answers again")
         for fault in self._watch.faults():
-            logger.warning("%s: %s", self._settings.name, fault)
+            if fault != self._trouble:  # said just now
+                logger.warning("%s: %s", self._settings.name, fault)
         self._next_poll = self._clock() + self._watch.next_poll_s
 
     def _take(self, event: GrowingEvent) -> None:

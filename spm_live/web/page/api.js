@@ -15,6 +15,7 @@ const paged = (path, limit, before) => ask(`${path}?limit=${limit}${before ? `&b
 export const readStatus = () => ask("/api/status");
 export const readTotals = () => ask("/api/totals");
 export const readFrame = (id) => ask(`/api/frames/${id}`);
+export const readLinks = (id) => ask(`/api/frames/${id}/links`);
 export const readFrames = async (limit, before) => (await paged("/api/frames", limit, before)).frames;
 export const readFaults = async (limit, before) => (await paged("/api/faults", limit, before)).faults;
 
@@ -22,4 +23,5 @@ export const readFaults = async (limit, before) => (await paged("/api/faults", l
 const content = (frame) => encodeURIComponent(`${frame.sha256.slice(0, 12)}-${frame.processed}`);
 
 export const previewAddress = (frame) => `/api/frames/${frame.id}/preview.png?v=${content(frame)}`;
+export const livePreviewAddress = (scan) => `/api/live/${encodeURIComponent(scan.key)}/preview.png?revision=${scan.revision}`;
 export const thumbnailAddress = (frame) => `/api/frames/${frame.id}/thumbnail.png?v=${content(frame)}`;

@@ -1,7 +1,7 @@
 // What was counted in the frame on the canvas, and the facts of that frame.
 
 import { classColour } from "./colours.js";
-import { count, length, number, percent, place, plural, si, exact } from "./format.js";
+import { count, exact, length, number, percent, place, plural, si, withError } from "./format.js";
 import { el, pair } from "./dom.js";
 
 /** Molecules per nm², all classes together; null where nothing was scanned. */
@@ -10,7 +10,13 @@ function density(frame) {
   return each.some((value) => value === null) ? null : each.reduce((sum, value) => sum + value, 0);
 }
 
-const cut = (counts) => Object.values(counts).reduce((sum, each) => sum + each.edge, 0);
+/** Its statistical error, that of the classes in quadrature; null where none is told: a finished frame has none. */
+function densityError(frame) {
+  const each = Object.values(frame.counts).map((one) => one.density_error_per_nm2 ?? null);
+  return each.length === 0 || each.includes(null) ? null : Math.hypot(...each);
+}
+
+const sum = (counts, name) => Object.values(counts).reduce((all, each) => all + (each[name] ?? 0), 0);
 
 /** Fill the panel of counts; hidden: labels whose outlines are off; onToggle(label, on). */
 export function showCounts(box, frame, hidden, onToggle) {
@@ -20,11 +26,12 @@ export function showCounts(box, frame, hidden, onToggle) {
   }
   const focused = document.activeElement?.closest("[data-label]")?.dataset.label;
   box.replaceChildren(
-    el("p", { class: "total" }, el("b", { id: "total" }, count(frame.total)), " ", atEdge(cut(frame.counts))),
+    el("p", { class: "total" }, el("b", { id: "total" }, count(frame.total)), " ", frame.live ? el("span", {}, "so far") : atEdge(frame.counts)),
+    frame.live ? el("p", {}, atEdge(frame.counts)) : "",
     el(
       "dl",
       { class: "sums" },
-      pair("Density", `${number(density(frame))} / nm²`),
+      pair("Density", `${withError(density(frame), densityError(frame))} / nm²`, densityError(frame) === null ? {} : { class: "whole", title: "with its statistical error" }),
       pair("Coverage", percent(frame.coverage)),
       pair("Scanned", `${number(frame.scanned_area_nm2)} nm²`),
     ),
@@ -38,7 +45,11 @@ export function showCounts(box, frame, hidden, onToggle) {
   again?.querySelector("input").focus();
 }
 
-const atEdge = (edge) => el("span", { class: "quiet" }, edge === 0 ? "none at the edge" : `${count(edge)} at the edge`);
+function atEdge(counts) {
+  const [edge, front] = [sum(counts, "edge"), sum(counts, "cut_by_front")];
+  const words = edge === 0 ? "none at the edge" : `${count(edge)} at the edge`;
+  return el("span", { class: "quiet" }, front === 0 ? words : `${words}, ${count(front)} more under the front`);
+}
 
 function classRow(label, each, hidden, onToggle) {
   const box = el("input", {
@@ -57,11 +68,17 @@ function classRow(label, each, hidden, onToggle) {
     el(
       "p",
       { class: "quiet" },
-      each.total === 0
-        ? "none in this frame"
-        : `${count(each.edge)} at the edge, ${number(each.density_per_nm2)} / nm², ${percent(each.coverage)}`,
+      ...(each.total + (each.cut_by_front ?? 0) === 0 ? ["none in this frame"] : classWords(each)),
     ),
   );
+}
+
+function classWords(each) {
+  const edge = `${count(each.edge)} at the edge`;
+  if (each.cut_by_front === undefined) return [`${edge}, ${number(each.density_per_nm2)} / nm², ${percent(each.coverage)}`];
+  const many = `${withError(each.density_per_nm2, each.density_error_per_nm2)} / nm², ${percent(each.coverage)}`;
+  const front = each.cut_by_front ? `, ${count(each.cut_by_front)} under the front` : "";
+  return [many, edge + front].map((words) => el("span", {}, words));
 }
 
 /** One sentence for those who listen instead of looking. */
@@ -79,7 +96,9 @@ export function showFacts(box, frame) {
   const [width, height] = frame.size_nm;
   const scan = [frame.trace, frame.direction].filter(Boolean).join(", ");
   box.replaceChildren(
-    pair("Taken", taken(frame), { title: `stored ${exact(frame.processed)}` }),
+    frame.live
+      ? pair("Begun", exact(frame.started ?? frame.begun))
+      : pair("Taken", taken(frame), { title: `stored ${exact(frame.processed)}` }),
     pair("Size", `${length(width)} × ${length(height)}`),
     pair("Pixels", frame.partial ? `${frame.columns} × ${frame.rows}, ${frame.complete_rows} rows scanned` : `${frame.columns} × ${frame.rows}`),
     pair("Centre", `${frame.center_nm.map(place).join(", ")} nm`),
@@ -87,6 +106,7 @@ export function showFacts(box, frame) {
     pair("Bias", si(frame.bias_v, "V")),
     pair("Set point", si(frame.setpoint, frame.setpoint_unit)),
     pair("Channel", `${frame.channel}${scan ? ` (${scan})` : ""}`),
+    frame.live && frame.lines_missing ? pair("Lines lost", count(frame.lines_missing)) : "",
     frame.comment ? pair("Comment", frame.comment, { class: "wide" }) : "",
   );
 }
@@ -113,5 +133,6 @@ export function moleculeFacts(molecule) {
       ...molecule.spectra.map((source) => pair("Spectrum", source.split(/[\\/]/).pop())),
     ),
     molecule.touches_edge ? el("p", { class: "tip-note" }, "Cut by the edge of the scan") : "",
+    molecule.cut_by_front ? el("p", { class: "tip-note" }, "The tip has not passed it: not counted yet") : "",
   ];
 }

@@ -54,6 +54,14 @@ export function length(nm) {
   return si(known(nm) ? nm * 1e-9 : nm, "m");
 }
 
+/** A value with its statistical error, both to the same place: the second digit of the error. */
+export function withError(value, error) {
+  if (!known(value) || !known(error) || error <= 0) return number(value);
+  const decimals = Math.max(0, 1 - Math.floor(Math.log10(error)));
+  if (decimals > 6 || Math.abs(value) >= 1e4) return `${number(value)} ± ${number(error, 2)}`;
+  return minus(`${value.toFixed(decimals)} ± ${error.toFixed(decimals)}`);
+}
+
 /** A part of one, in per cent. */
 export function percent(part) {
   if (!known(part)) return UNKNOWN;

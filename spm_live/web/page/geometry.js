@@ -36,6 +36,18 @@ export function toNm(frame, [x, y]) {
   ];
 }
 
+/** Scanner coordinates in nm to frame pixel: the inverse of toNm. */
+export function toPx(frame, [x, y]) {
+  const angle = (frame.angle_deg * Math.PI) / 180;
+  const [dx, dy] = [x - frame.center_nm[0], y - frame.center_nm[1]];
+  const along = dx * Math.cos(angle) - dy * Math.sin(angle);
+  const across = dx * Math.sin(angle) + dy * Math.cos(angle);
+  return [
+    (along / frame.size_nm[0] + 0.5) * frame.columns - 0.5,
+    (0.5 - across / frame.size_nm[1]) * frame.rows - 0.5,
+  ];
+}
+
 /** Rows that were not scanned: they lie at the top of an up scan, at the bottom of a down scan. */
 export function unscanned(frame) {
   const rows = frame.rows - frame.complete_rows;

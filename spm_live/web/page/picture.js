@@ -1,11 +1,14 @@
-// The frame on the canvas: the levelled picture below; hatching, outlines and the scale bar above it.
+// The frame on the canvas: the levelled picture below; hatching, outlines, marks and the scale bar above it.
 
 import { previewAddress } from "./api.js";
+import { drawMovement } from "./arrows.js";
 import { classColour, heated } from "./colours.js";
 import { length } from "./format.js";
 import { barLength, fit, moleculeAt, toNm, toPixel, toScreen, unscanned } from "./geometry.js";
+import { drawFront, drawTipChanges } from "./marks.js";
 
 const HATCH = { ground: "#1d2124", line: "#3b4247", ink: "#c3c9ce" };
+const AHEAD = { ground: "#15181a", line: "#1f2427", ink: "#8f979d" }; // calmer: it is only not scanned yet
 const CASING = "rgba(0, 0, 0, 0.6)";
 
 export class Picture {
@@ -19,25 +22,30 @@ export class Picture {
     this.image = null;
     this.wanted = null;
     this.marked = -1;
-    this.options = { outlines: true, heat: false, hidden: new Set() };
+    this.pointer = null; // the last event over the picture: what lies below it changes while a scan grows
+    this.options = { outlines: true, heat: false, hidden: new Set(), movement: null };
     new ResizeObserver(() => this.resize()).observe(box);
     above.addEventListener("pointermove", (event) => this.point(event));
     above.addEventListener("pointerdown", (event) => this.point(event));
     above.addEventListener("pointerleave", () => this.leave());
   }
 
-  /** Show a frame; the one before stays until the picture of the new one is there. Resolves to whether it is shown. */
-  async show(frame) {
+  /**
+   * Show a frame, with its picture from an address (null: there is none); the one before stays until the picture of
+   * the new one is there. Resolves to whether it is shown.
+   */
+  async show(frame, address = frame && previewAddress(frame)) {
     this.wanted = frame;
     let image = null;
-    if (frame !== null) {
+    if (address !== null) {
       image = new Image();
       image.fetchPriority = "high";
-      image.src = previewAddress(frame);
+      image.src = address;
       try {
         await image.decode();
       } catch {
-        image = null; // outlines and numbers are still true without the picture
+        // Outlines and numbers are still true without the picture; of a scan that grows, the one before is nearly so.
+        image = frame.live && this.frame?.key === frame.key ? this.image : null;
       }
     }
     if (this.wanted !== frame) return false;
@@ -46,6 +54,7 @@ export class Picture {
     this.coloured = null;
     this.marked = -1;
     this.resize();
+    if (frame?.live && this.pointer !== null) this.point(this.pointer);
     return true;
   }
 
@@ -100,7 +109,8 @@ export class Picture {
       return;
     }
     const { left, top, width, height } = this.rect;
-    this.hatch(context);
+    const look = this.frame.live && this.frame.state === "scanning" ? AHEAD : HATCH;
+    this.hatch(context, look);
     if (this.image === null) this.blank(context);
     else {
       if (this.options.heat) this.coloured ??= heated(this.image);
@@ -109,20 +119,20 @@ export class Picture {
       context.imageSmoothingQuality = "high";
       context.drawImage(this.options.heat ? this.coloured : this.image, left, top, width, height);
     }
-    this.nameUnscanned(context);
-    this.below.dataset.frame = this.frame.id;
+    this.nameUnscanned(context, look);
+    this.below.dataset.frame = this.frame.id ?? "";
   }
 
   /** Hatch the whole frame: it shows through where pixels were not scanned, which are transparent in the picture. */
-  hatch(context) {
+  hatch(context, look) {
     const { left, top, width, height } = this.rect;
     context.save();
     context.beginPath();
     context.rect(left, top, width, height);
     context.clip();
-    context.fillStyle = HATCH.ground;
+    context.fillStyle = look.ground;
     context.fillRect(left, top, width, height);
-    context.strokeStyle = HATCH.line;
+    context.strokeStyle = look.line;
     context.lineWidth = 1.5;
     context.beginPath();
     for (let x = left - height; x < left + width; x += 11) {
@@ -143,24 +153,26 @@ export class Picture {
   }
 
   /** Say in words what the hatching means. */
-  nameUnscanned(context) {
+  nameUnscanned(context, look) {
+    const words = look === AHEAD ? "not scanned yet" : "not scanned";
     const { first, rows } = unscanned(this.frame);
     const [x, y] = toScreen(this.frame, this.rect, [(this.frame.columns - 1) / 2, first + (rows - 1) / 2]);
     if ((rows * this.rect.height) / this.frame.rows < 34) return;
     context.font = `500 14px ${this.font()}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    const half = context.measureText("not scanned").width / 2 + 10;
-    context.fillStyle = HATCH.ground;
+    const half = context.measureText(words).width / 2 + 10;
+    context.fillStyle = look.ground;
     context.fillRect(x - half, y - 13, 2 * half, 26);
-    context.fillStyle = HATCH.ink;
-    context.fillText("not scanned", x, y);
+    context.fillStyle = look.ink;
+    context.fillText(words, x, y);
   }
 
   drawAbove() {
     const context = this.context(this.above);
     if (this.frame === null || !this.rect) {
       delete this.above.dataset.frame;
+      delete this.above.dataset.live;
       return;
     }
     context.save();
@@ -172,15 +184,26 @@ export class Picture {
     });
     const marked = this.frame.molecules[this.marked];
     if (marked) this.outline(context, marked, true);
+    this.marks(context);
     context.restore();
     this.scaleBar(context);
-    this.above.dataset.frame = this.frame.id;
+    this.above.dataset.frame = this.frame.id ?? "";
+    this.above.dataset.live = this.frame.live ? `${this.frame.key} ${this.frame.revision}` : "";
+  }
+
+  marks(context) {
+    const { frame, rect } = this;
+    const { movement } = this.options;
+    if (movement !== null && movement.links.frame === frame.id) drawMovement(context, frame, rect, movement);
+    drawTipChanges(context, frame, rect, frame.quality?.tip_changes ?? [], this.font());
+    if (frame.live) drawFront(context, frame, rect, this.font());
   }
 
   outline(context, molecule, marked) {
     const [x1, , x2] = molecule.box_px;
     const across = ((x2 - x1) * this.rect.width) / this.frame.columns;
-    const thick = (across < 16 ? 1.3 : 2.4) * (marked ? 1.5 : 1);
+    const settled = !this.frame.live || molecule.settled;
+    const thick = (across < 16 ? 1.3 : 2.4) * (marked ? 1.5 : settled ? 1 : 0.6);
     context.beginPath();
     molecule.outline_px.forEach((point, at) => {
       const [x, y] = toScreen(this.frame, this.rect, point);
@@ -198,11 +221,13 @@ export class Picture {
     context.strokeStyle = CASING;
     context.lineWidth = thick + 2;
     context.stroke();
-    context.setLineDash(molecule.touches_edge ? [thick * 2.2, thick * 2] : []);
+    context.setLineDash(dashes(molecule, thick));
+    context.lineCap = molecule.cut_by_front ? "round" : "butt";
     context.strokeStyle = colour;
     context.lineWidth = thick;
     context.stroke();
     context.setLineDash([]);
+    context.lineCap = "butt";
   }
 
   scaleBar(context) {
@@ -233,6 +258,7 @@ export class Picture {
 
   point(event) {
     if (this.frame === null || !this.rect) return;
+    this.pointer = event;
     const edge = this.above.getBoundingClientRect();
     const screen = [event.clientX - edge.left, event.clientY - edge.top];
     const pixel = toPixel(this.frame, this.rect, screen);
@@ -248,7 +274,14 @@ export class Picture {
   }
 
   leave() {
+    this.pointer = null;
     if (this.marked >= 0) this.mark(-1);
     this.onPoint(null);
   }
+}
+
+/** Cut by the front: dots. Cut by the edge of the scan: dashes. */
+function dashes(molecule, thick) {
+  if (molecule.cut_by_front) return [0.01, thick * 2];
+  return molecule.touches_edge ? [thick * 2.2, thick * 2] : [];
 }

@@ -86,7 +86,7 @@ export function showEmpty(box, status) {
 }
 
 /** Problems that a person must see at once. */
-export function showBanners(box, { status, link, newer, onRetry, onLive }) {
+export function showBanners(box, { status, link, newer, lost, onRetry, onLive, onSeen }) {
   const banners = [];
   if (link.state === "lost") {
     const since = exact(link.since.toISOString());
@@ -103,6 +103,7 @@ export function showBanners(box, { status, link, newer, onRetry, onLive }) {
     banners.push([`${STATES[status.state][0]}${status.detail ? `: ${status.detail}` : ""}`, null, null]);
   }
   if (newer) banners.push([`A later, longer version of this scan is there: ${newer.name}.`, "Show it", onLive]);
+  if (lost) banners.push([lost, "Understood", onSeen]);
   const text = JSON.stringify(banners.map(([words]) => words));
   if (box.dataset.text === text) return; // an alert is read aloud each time it changes
   box.dataset.text = text;

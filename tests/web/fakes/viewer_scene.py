@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -98,14 +99,14 @@ class Scene:
         """Tell a notice as the daemon does."""
         return self.feed.publish("notice", self.notices.add(notice))
 
-    def replace(self, growing: Growing, number: int, *, tell_frame_first: bool = True) -> Message:
+    def finish(self, growing: Growing, number: int, *, frame_first: bool = True, **changes: Any) -> Message:
         """Store the file of a scan that is over; its final map takes the place of the live one."""
         png, thumbnail = draw_preview(level(growing.heights, Levelling.ROWS))
         found = mapped(growing.info(growing.rows), growing.molecules)
-        told = self.add(growing.finished(number, found, png, thumbnail), tell=tell_frame_first)
+        told = self.add(growing.finished(number, found, png, thumbnail), tell=frame_first)
         over = {"state": LiveState.REPLACED, "frame_id": told["id"], "saved_as": f"D:/data/{growing.name}.sxm"}
-        self.board.show(growing, growing.rows, **over)
-        if not tell_frame_first:
+        self.board.show(growing, growing.rows, **over, **changes)
+        if not frame_first:
             self.feed.publish("frame", told)
         return told
 

@@ -11,12 +11,12 @@ from typing import Any
 from spm_live.errors import SetupError
 from spm_live.publish.exporters.files import whole_text
 from spm_live.publish.store import Store
-from spm_live.series.follow import follow
 from spm_live.series.frames import SeriesFrame
 from spm_live.series.links import FrameLinks
 from spm_live.series.memory import remember
 from spm_live.series.message import links_message, series_frame
 from spm_live.series.place import frame_before
+from spm_live.series.step import follow
 
 LOOK_BACK = 100
 """Frames before one among which the frame before of its place is looked for."""

@@ -10,12 +10,12 @@ from spm_live.publish.feed import Feed
 from spm_live.publish.link_rows import with_head
 from spm_live.publish.message import Message
 from spm_live.publish.store import Store
-from spm_live.series.follow import follow
 from spm_live.series.frames import Lost, SeriesFrame
 from spm_live.series.links import FrameLinks
 from spm_live.series.memory import MEMORY, carry
 from spm_live.series.message import field_of, links_message, molecules, series_frame
 from spm_live.series.place import frame_before
+from spm_live.series.step import follow
 
 logger = logging.getLogger(__name__)
 

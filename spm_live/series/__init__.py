@@ -6,11 +6,11 @@ Pure: frames go in, links come out. ``docs/explanation/drift-and-tracking.md`` t
 from __future__ import annotations
 
 from spm_live.series.field import DriftField
-from spm_live.series.follow import follow
 from spm_live.series.frames import Method, Molecules, SeriesFrame
 from spm_live.series.links import FrameLinks, Link, LinkKind
 from spm_live.series.memory import remember
 from spm_live.series.message import links_message, series_frame
+from spm_live.series.step import follow
 
 __all__ = [
     "DriftField",

@@ -198,7 +198,7 @@ def _warp(source: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: in
 
 
 def _centred(values: NDArray[np.float32], seen: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Take its mean off every line: what does not change along a line is noise of the instrument, that stays in place."""
+    """Take its mean off every line: what does not change along a line is noise that stays in its place."""
     mean = values.sum(axis=1, keepdims=True) / np.maximum(seen.sum(axis=1, keepdims=True), 1)
     return np.asarray((values - mean) * seen, dtype=np.float32)
 

@@ -48,7 +48,7 @@ def _timed(daemon: Daemon, scan: object, number: int) -> tuple[list[float], list
     step = (SIDE - FIRST - number) // number
     done = FIRST
     daemon.tell(ScanLines("scan", 0, heights[:done]))
-    daemon.wait_for("live", 60.0, lambda message: message["lines_looked_at"] == done)
+    daemon.wait_for("live", 60.0, lambda message: message["lines_mapped"] == done)
     totals: list[float] = []
     network: list[float] = []
     message: dict[str, object] = {}
@@ -60,7 +60,7 @@ def _timed(daemon: Daemon, scan: object, number: int) -> tuple[list[float], list
             daemon.tell(ScanLines("scan", done, heights[done : done + lines]))
             done += lines
             front = done
-            message = daemon.wait_for("live", 60.0, lambda message: message["lines_looked_at"] == front)  # noqa: B023
+            message = daemon.wait_for("live", 60.0, lambda message: message["lines_mapped"] == front)  # noqa: B023
             spent_ms = 1e3 * (time.perf_counter() - began_s)
         totals.append(spent_ms)
         network.append(float(message["timings_ms"].get("detect", 0.0)))  # type: ignore[attr-defined]

@@ -144,7 +144,6 @@ def _map(found: LiveMap | None) -> Message:
     if found is None:
         return {
             "model": None,
-            "lines_looked_at": 0,
             "settled_rows": 0,
             "total": 0,
             "counts": {},
@@ -155,7 +154,6 @@ def _map(found: LiveMap | None) -> Message:
         }
     return {
         "model": model_body(found.model),
-        "lines_looked_at": int(found.frame.complete_rows),
         "settled_rows": int(found.settled_rows),
         "total": int(found.total),
         "counts": {plain_text(label): _count(found.counts[label]) for label in sorted(found.counts)},

@@ -7,13 +7,13 @@ import threading
 from datetime import UTC, datetime
 from typing import Protocol
 
-
 from spm_live.domain import Fault, SourceStatus
 from spm_live.settings_live import NanonisSettings
 from spm_live.sources import Known, Put, Report, StoppedError
 from spm_live.sources.growing import Tell
 from spm_live.sources.sequences import FaultRate
 from spm_live_drivers.growing import GrowingError, GrowingEvent, ScanEnd, ScanLines, ScanOutcome, ScanStart
+from spm_live_drivers.nanonis.watch import ScanWatch
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,15 @@ class NanonisSource:
         self.sender = settings.name or f"{settings.host}:{settings.port}"
         self.name = f"nanonis {self.sender}"
         self._tell = tell
-        self._watch: Watch = watch or _watch(settings, self.sender)
+        self._watch: Watch = watch or ScanWatch(
+            settings.host,
+            settings.port,
+            sender=self.sender,
+            channel=settings.channel,
+            backward=settings.backward,
+            poll_s=settings.poll_s,
+            timeout_s=settings.timeout_s,
+        )
         self._fault_rate = fault_rate or FaultRate()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -126,17 +134,3 @@ class NanonisSource:
             report(Fault(self.name, "receive", reason + more, datetime.now(UTC)))
         else:
             logger.info("%s: %s", self.name, reason)  # not stored, but to be found by who looks for it
-
-
-def _watch(settings: NanonisSettings, sender: str) -> Watch:
-    from spm_live_drivers.nanonis.watch import ScanWatch
-
-    return ScanWatch(
-        settings.host,
-        settings.port,
-        sender=sender,
-        channel=settings.channel,
-        backward=settings.backward,
-        poll_s=settings.poll_s,
-        timeout_s=settings.timeout_s,
-    )

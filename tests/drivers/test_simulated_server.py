@@ -215,6 +215,19 @@ def test_half_a_reply_ends_the_connection_and_the_next_one_is_whole(make: Make) 
     assert "frame=1 number=1 line=3" in str(injected)
 
 
+def test_a_fault_may_wait_for_the_reply_to_one_call(make: Make) -> None:
+    controller, clock = make(Fault("wrong-name", 1, 1, "Scan.FrameGet"))
+    clock.now += 1
+    controller.step()
+    with connected(controller) as peer:
+        assert ask(peer, "Scan.StatusGet")[0] == "Scan.StatusGet"
+        assert controller.faults.injected == ()
+        assert ask(peer, "Scan.FrameGet")[0] == "Scan.Action"
+        assert ask(peer, "Scan.FrameGet")[0] == "Scan.FrameGet"
+    with pytest.raises(ValueError, match="no fault of a reply"):
+        Fault("stopped", 1, 1, "Scan.FrameGet")
+
+
 def test_a_reply_under_another_name(make: Make) -> None:
     controller, clock = make(Fault("wrong-name", 1, 1))
     clock.now += 1

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from spm_live_drivers.simulate.calls import Calls
 from spm_live_drivers.simulate.faults import FaultPlan
 from spm_live_drivers.simulate.instrument import SimulatedInstrument
-from spm_live_drivers.simulate.machine import LONGEST_WAIT_S, ScanMachine
+from spm_live_drivers.simulate.machine import ScanMachine
 from spm_live_drivers.simulate.options import ControllerOptions
 from spm_live_drivers.simulate.running import EndedScan, Moment, RunningScan
 from spm_live_drivers.simulate.server import InstrumentServer, SpoiltReply
+from spm_live_drivers.simulate.waiting import LONGEST_WAIT_S
 
 USUAL = ControllerOptions()
 """How it behaves unless told otherwise."""
@@ -181,8 +182,8 @@ class SimulatedController:
             self._machine.wake()
             self._back_s = self._clock() + self.options.restart_s
 
-    def _next_spoilt(self) -> SpoiltReply | None:
-        taken = self._machine.take_reply_fault()
+    def _next_spoilt(self, call: str) -> SpoiltReply | None:
+        taken = self._machine.take_reply_fault(call)
         if taken is None:
             return None
         fault, run = taken

@@ -2,7 +2,7 @@
 
 >>> plan = FaultPlan([Fault("dropped-line", 2, 10), parse_fault("restart@3")], seed=1)
 >>> plan.of_frame(2, 64)
-(DueFault(name='dropped-line', line=10),)
+(DueFault(name='dropped-line', line=10, call=''),)
 """
 
 from __future__ import annotations
@@ -64,17 +64,22 @@ class Fault:
         At which line, counted from 0 as they are scanned: when that many were scanned. None: at one that the seed
         settles, after an eighth and before seven eighths of the frame (``changed-frame`` and ``nan-everywhere``: 0).
         A line beyond the frame is its last one.
+    call : str
+        Only a reply to this call goes wrong, such as ``"Scan.FrameDataGrab"``; empty: to any.
     """
 
     name: str
     frame: int | None = None
     line: int | None = None
+    call: str = ""
 
     def __post_init__(self) -> None:
         if self.name not in FAULTS:
             raise ValueError(f"no fault is called {self.name!r}; there are {', '.join(FAULTS)}")
         if (self.frame is not None and self.frame < 1) or (self.line is not None and self.line < 0):
             raise ValueError("frames are counted from 1 and lines from 0")
+        if self.call and self.name not in REPLY_FAULTS:
+            raise ValueError(f"{self.name} is no fault of a reply to {self.call}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class DueFault:
 
     name: str
     line: int
+    call: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,7 @@ def parse_fault(text: str) -> Fault:
     Examples
     --------
     >>> parse_fault("tip-change@3:100")
-    Fault(name='tip-change', frame=3, line=100)
+    Fault(name='tip-change', frame=3, line=100, call='')
     """
     match = re.fullmatch(r"([a-z-]+)(?:@(\d{1,9})(?::(\d{1,9}))?)?", text)
     if match is None:
@@ -158,7 +164,7 @@ class FaultPlan:
     def scattered(
         cls, seed: int, frames: int, share: float, names: Sequence[str] = tuple(FAULTS), lines: int | None = None
     ) -> FaultPlan:
-        """Plan one fault in a share of the frames, the names in turn.
+        """Plan one fault in a share of the frames, the names in turn; half of the wrong replies carry a picture.
 
         Parameters
         ----------
@@ -176,13 +182,13 @@ class FaultPlan:
         rng = np.random.default_rng((seed, 7))
         chosen = np.sort(rng.permutation(frames)[: round(share * frames)]) + 1
         order = [str(name) for name in rng.permutation(list(names))]
-        return cls(
-            [
-                Fault(order[turn % len(order)], int(frame), None if lines is None else int(rng.integers(lines)))
-                for turn, frame in enumerate(chosen)
-            ],
-            seed,
-        )
+        faults = []
+        for turn, frame in enumerate(chosen):
+            name = order[turn % len(order)]
+            grabs = name in REPLY_FAULTS and rng.random() < 0.5
+            line = None if lines is None else int(rng.integers(lines))
+            faults.append(Fault(name, int(frame), line, "Scan.FrameDataGrab" if grabs else ""))
+        return cls(faults, seed)
 
     @property
     def injected(self) -> tuple[Injection, ...]:
@@ -217,7 +223,8 @@ class FaultPlan:
             elif line is None:
                 rng = np.random.default_rng((self.seed, frame, index))
                 line = int(rng.integers(lines // 8, max(lines * 7 // 8, lines // 8 + 1)))
-            due.append(DueFault(fault.name, line if fault.name in FILE_FAULTS else min(line, lines - 1)))
+            line = line if fault.name in FILE_FAULTS else min(line, lines - 1)
+            due.append(DueFault(fault.name, line, fault.call))
         return tuple(sorted(due, key=lambda fault: fault.line))
 
     def rng_for(self, frame: int, fault: DueFault) -> np.random.Generator:

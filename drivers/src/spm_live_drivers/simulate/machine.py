@@ -16,17 +16,12 @@ from spm_live_drivers.simulate.instrument import SLOW_PIECES, SimulatedInstrumen
 from spm_live_drivers.simulate.options import ControllerOptions
 from spm_live_drivers.simulate.running import EndedScan, Moment, Planes, Position, RunningScan
 from spm_live_drivers.simulate.spoiling import another_geometry, scanned_to, spoil
+from spm_live_drivers.simulate.waiting import LONGEST_WAIT_S, SHORTEST_WAIT_S, Deadline
 
 logger = logging.getLogger(__name__)
 
 ENDING = frozenset({"restart-anew", "stopped", "restarted-scan", "changed-frame"})
 """Faults that end a scan at their line: nothing of the lines after it is ever seen."""
-
-LONGEST_WAIT_S = 0.2
-"""Whoever waits for the scan looks at the clock at least this often; a stepped clock does not tell anybody."""
-
-SHORTEST_WAIT_S = 0.001
-"""And no more often than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,7 @@ class ScanMachine:
         Parameters
         ----------
         timeout_s : float or None
-            By the clock of the controller; None: for ever.
+            By the clock of the controller or by the real one, whichever is over first; None: for ever.
         alive : callable
             Asked now and then; False gives up.
 
@@ -152,7 +147,7 @@ class ScanMachine:
         """
         with self._changed:
             before = self._serial()
-            deadline = None if timeout_s is None else self.clock() + timeout_s
+            deadline = Deadline(self.clock, timeout_s)
             while self._serial() == before:
                 if not self._wait(deadline, None, alive):
                     return None
@@ -167,7 +162,7 @@ class ScanMachine:
             Line from 0 and whether it was its forward trace; None if it took too long.
         """
         with self._changed:
-            deadline = None if timeout_s is None else self.clock() + timeout_s
+            deadline = Deadline(self.clock, timeout_s)
             run: RunningScan | None = None
             before = 0
             while True:
@@ -184,10 +179,14 @@ class ScanMachine:
                 if not self._wait(deadline, next_s, alive):
                     return None
 
-    def take_reply_fault(self) -> tuple[DueFault, RunningScan] | None:
-        """The fault that the next reply is to have, if any; it is not asked for again."""
+    def take_reply_fault(self, call: str) -> tuple[DueFault, RunningScan] | None:
+        """The fault that the reply to a call is to have, if any; it is not asked for again."""
         with self._changed:
-            return self._armed.popleft() if self._armed else None
+            for index, (fault, run) in enumerate(self._armed):
+                if fault.call in ("", call):
+                    del self._armed[index]
+                    return fault, run
+        return None
 
     def note(self, fault: DueFault, run: RunningScan, detail: str = "") -> None:
         """Write down that a fault was injected."""
@@ -210,15 +209,16 @@ class ScanMachine:
         position = run.position(self.clock())
         return Moment(run, position if self._cap is None else min(position, self._cap), running=True)
 
-    def _wait(self, deadline_s: float | None, next_s: float | None, alive: Callable[[], bool]) -> bool:
+    def _wait(self, deadline: Deadline, next_s: float | None, alive: Callable[[], bool]) -> bool:
         """Wait until something may have changed; False: there is no more waiting."""
         if not alive():
             return False
-        now = self.clock()
-        if deadline_s is not None and now >= deadline_s:
+        left_s = deadline.left_s()
+        if left_s <= 0:
             return False
-        times = [time_s - now for time_s in (deadline_s, next_s) if time_s is not None]
-        self._changed.wait(max(SHORTEST_WAIT_S, min([LONGEST_WAIT_S, *times])))
+        if next_s is not None:
+            left_s = min(left_s, next_s - self.clock())
+        self._changed.wait(max(SHORTEST_WAIT_S, min(LONGEST_WAIT_S, left_s)))
         return True
 
     def _last_line(self, run: RunningScan) -> int:

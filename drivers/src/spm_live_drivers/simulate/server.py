@@ -99,7 +99,7 @@ class InstrumentServer:
     answer : callable
         Gives the body of a reply.
     spoil : callable
-        Asked before every reply how it is to go wrong; None: not at all.
+        Asked with the name of the call how its reply is to go wrong; None: not at all.
     host : str
         Where to listen.
     port : int
@@ -109,7 +109,7 @@ class InstrumentServer:
     """
 
     def __init__(
-        self, answer: Answer, spoil: Callable[[], SpoiltReply | None], host: str, port: int, connections: int
+        self, answer: Answer, spoil: Callable[[str], SpoiltReply | None], host: str, port: int, connections: int
     ) -> None:
         self._answer, self._spoil = answer, spoil
         self._host, self._port, self._most = host, port, connections
@@ -238,7 +238,7 @@ class InstrumentServer:
     def _reply(self, connection: socket.socket, header: RequestHeader, body: bytes, gone: threading.Event) -> bool:
         if not header.reply_wanted:
             return True
-        spoilt = self._spoil()
+        spoilt = self._spoil(header.name)
         if spoilt is None:
             connection.sendall(reply(header.name, body))
             return True

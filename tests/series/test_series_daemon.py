@@ -69,7 +69,7 @@ def test_a_track_goes_through_the_whole_series(store, following):
 
 
 def test_places_that_take_turns_are_followed_each_for_itself(store, following):
-    far = [*PLACES, 200.0, 0.0]
+    far = PLACES + np.array([200.0, 0.0])
     for number in range(4):
         here = processed(f"here{number}", at(number), 10 * number)
         there = processed(f"there{number}", drifted(far, STEP * number), 10 * number + 5, geometry=ELSEWHERE)

@@ -34,7 +34,7 @@ def scattered(
 def lattice(side_nm: float = 20.0, spacing_nm: float = 1.5) -> NDArray[np.float64]:
     """Places on a square lattice, a little beyond the frame."""
     steps = np.arange(-np.ceil(side_nm / spacing_nm), np.ceil(side_nm / spacing_nm) + 1) * spacing_nm
-    return [*np.stack([grid.ravel() for grid in np.meshgrid(steps, steps)], axis=1), 0.2, 0.3]
+    return np.stack([grid.ravel() for grid in np.meshgrid(steps, steps)], axis=1) + np.array([0.2, 0.3])
 
 
 def picture(

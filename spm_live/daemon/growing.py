@@ -142,6 +142,7 @@ class LiveBoard:
         self._over: list[str] = []
         self._gone: deque[str] = deque(maxlen=REMEMBERED_SCANS)
         self._stored: deque[Mapping[str, Any]] = deque(maxlen=REMEMBERED_FRAMES)
+        self._taken: deque[int] = deque(maxlen=REMEMBERED_FRAMES)  # of these, the ones that are of a scan
         self._overtaken = 0
 
     # --- from the sources --------------------------------------------------------------------------------------------
@@ -381,7 +382,32 @@ class LiveBoard:
             if key in self._scans:
                 self._scans[key].saved_as = saved_as
 
+    def candidates(self, key: str) -> list[Mapping[str, Any]]:
+        """Frames that may be those of a scan whose file nobody named, by where they lie and when they were stored."""
+        with self._lock:
+            scan = self._scans.get(key)
+            if scan is None:
+                return []
+            begun = str(iso(scan.begun))
+            return [
+                message
+                for message in self._stored
+                if str(message["processed"]) > begun
+                and message["id"] not in self._taken
+                and message["direction"] == scan.growing.start.info.direction
+                and _shows_its_place(message, scan)
+            ]
+
+    def take_frame(self, key: str, message: Mapping[str, Any]) -> None:
+        """A stored frame was found to be that of a scan."""
+        with self._lock:
+            scan = self._scans.get(key)
+            if scan is not None and scan.state is LiveState.WAITING:
+                scan.saved_as = str(message["source"])
+                self._replace(scan, int(message["id"]))
+
     def _replace(self, scan: _Scan, frame_id: int) -> LiveScan:
+        self._taken.append(frame_id)
         scan.state, scan.frame_id = LiveState.REPLACED, frame_id
         logger.info(
             "%s: scan %s has become frame %d, %.1f s after its end",
@@ -466,9 +492,13 @@ def scan_key(source: str, sender: str, scan: str) -> str:
 
 def _is_file_of(message: Mapping[str, Any], scan: _Scan) -> bool:
     """Whether a stored frame is the file of a scan: it has the name, and shows the same place."""
-    geometry: ScanGeometry = scan.growing.start.info.geometry
     if not scan.saved_as or message["name"] != FrameRef(scan.saved_as).name:
         return False
+    return _shows_its_place(message, scan)
+
+
+def _shows_its_place(message: Mapping[str, Any], scan: _Scan) -> bool:
+    geometry: ScanGeometry = scan.growing.start.info.geometry
     if (message["rows"], message["columns"]) != (geometry.rows, geometry.columns):
         return False
     return all(

@@ -119,6 +119,33 @@ def test_a_file_that_was_stored_before_the_end_was_told_takes_over_at_once() -> 
     assert bench.told[-1].state is LiveState.REPLACED
 
 
+def test_frames_that_may_be_of_a_scan_without_a_name_are_told_and_each_is_taken_once() -> None:
+    bench = Bench()
+    for scan in ("s1", "s2"):
+        bench.tell(start(scan))
+        bench.tell(lines(scan, 0, ROWS))
+        bench.tell(ScanEnd(scan, ScanOutcome.FINISHED))
+    first, second = (scan.key for scan in bench.board.scans())
+    for number, changed in enumerate(
+        (
+            {"direction": "up"},
+            {"direction": "down", "center_nm": [6.0, -3.0]},
+            {"direction": "down", "processed": iso(BEGUN - timedelta(hours=1))},
+            {"direction": "down"},
+        )
+    ):
+        bench.board.frame_stored(stored(f"{number}.sxm", number, **changed))
+    (found,) = bench.board.candidates(first)
+    assert found["id"] == 3
+    bench.board.take_frame(first, found)
+    assert (bench.told[-1].key, bench.told[-1].state, bench.told[-1].frame_id) == (first, LiveState.REPLACED, 3)
+    assert bench.told[-1].saved_as == "/data/3.sxm"
+    assert bench.board.candidates(second) == []
+    assert bench.board.candidates(first) == []
+    bench.board.take_frame(first, found)
+    assert [scan.key for scan in bench.board.scans()] == [second]
+
+
 @pytest.mark.parametrize("changed", [{"rows": 13}, {"columns": 9}, {"center_nm": [6.0, -3.0]}, {"name": "b.sxm"}])
 def test_a_frame_of_another_place_or_name_replaces_nothing(changed: dict[str, Any]) -> None:
     bench = Bench()

@@ -317,7 +317,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--hours", type=float, default=24.0, help="hours that they take on the instrument (%(default)s)"
     )
-    parser.add_argument("--frame-time", type=float, default=1.5, help="real seconds a frame (%(default)s)")
+    parser.add_argument("--frame-time", type=float, default=2.0, help="real seconds a frame (%(default)s)")
     parser.add_argument("--pixels", type=int, default=128, help="rows and columns (%(default)s)")
     parser.add_argument("--faults", type=float, default=0.25, help="share of the frames with a fault (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of surfaces and faults (%(default)s)")

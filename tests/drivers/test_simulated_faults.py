@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -334,3 +336,27 @@ def test_the_command_line_scans_with_faults_and_a_server(tmp_path: Path, caplog:
     assert "serving on 127.0.0.1 port" in text
     assert "injected no-file: frame=2 number=2" in text
     assert "injected dropped-line: frame=3 number=3 line=4" in text
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "simulate.md"
+
+
+def test_the_page_names_every_fault_and_no_option_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z]+(?:-[a-z]+)*)`", page))
+    assert set(FAULTS) <= named
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= options
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    lines = page.split("## In a test\n")[1].split("\n\n`controller.run")[0]
+    code = textwrap.dedent(lines).replace("frames=500", "frames=3").replace("pixels=64", "pixels=16")
+    clock = Clock()
+    names = {"folder": tmp_path, "clock": clock}
+    exec(compile(code, str(PAGE), "exec"), names)
+    assert names["controller"].over
+    assert clock.now >= 2 * 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spm_live_drivers import wire_socket
 from spm_live_drivers.agent import AgentSetupError, ScanStream, StreamSettings, main
 from spm_live_drivers.agent.cli import parser, stream_settings_from
 from spm_live_drivers.agent.settings import SocketKind, controller_address
@@ -134,11 +136,18 @@ def give(stream: ScanStream, watch: ScriptedWatch, *news: GrowingEvent) -> None:
 
 
 def work(stream: ScanStream, condition: Callable[[], bool]) -> None:
-    for _ in range(WAIT_S * 100):
+    given_up = time.monotonic() + WAIT_S
+    while time.monotonic() < given_up:
         stream.step(0.01)
         if condition():
             return
     raise AssertionError("worked in vain")
+
+
+@pytest.fixture(autouse=True)
+def _reconnect_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets that were cut off try again soon, or the tests would wait for them."""
+    monkeypatch.setattr(wire_socket, "_RECONNECT_MS", (10, 50))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import zmq
 from spm_live.domain import Fault, FrameInfo, FrameRef, ScanDirection, ScanGeometry, Trace
 from spm_live.settings import CurveSettings, ZeroMQSettings
 from spm_live.sources.zeromq import ZeroMQSource
+from spm_live_drivers import wire_socket
 from spm_live_drivers.agent import ScanStream, StreamSettings
 from spm_live_drivers.agent.settings import SocketKind
 from spm_live_drivers.growing import GrowingEvent, GrowingFrame, ScanEnd, ScanLines, ScanOutcome, ScanStart
 from spm_live_drivers.wire_socket import CurveKeys
 
-STEPS = 4000
+WAIT_S = 30
 ROWS, COLUMNS = 48, 32
 MODES = {SocketKind.AGENT: "agent", SocketKind.PUSH: "pull", SocketKind.PUB: "sub"}
 
@@ -29,6 +31,22 @@ def free_endpoint() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture(autouse=True)
+def _reconnect_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sockets that were cut off try again soon, or the tests would wait for them."""
+    monkeypatch.setattr(wire_socket, "_RECONNECT_MS", (10, 50))
+
+
+def work(stream: ScanStream, condition: Callable[[], bool]) -> None:
+    """Let the agent work until something is so."""
+    given_up = time.monotonic() + WAIT_S
+    while time.monotonic() < given_up:
+        stream.step(0.01)
+        if condition():
+            return
+    raise AssertionError("worked in vain")
 
 
 class Instrument:
@@ -143,11 +161,7 @@ class Laboratory:
         return True
 
     def settle(self, lines: int) -> None:
-        for _ in range(STEPS):
-            self.stream.step(0.01)
-            if self.shows(lines):
-                return
-        raise AssertionError(f"never showed {lines} lines")
+        work(self.stream, lambda: self.shows(lines))
 
 
 @contextmanager
@@ -179,10 +193,7 @@ def test_a_receiver_that_is_restarted_in_mid_scan_has_all_of_it_again(tmp_path: 
         while lab.instrument.row < ROWS:
             lab.instrument.line()
         lab.settle(ROWS)
-        for _ in range(STEPS):
-            if lab.ended:
-                break
-            lab.stream.step(0.01)
+        work(lab.stream, lambda: bool(lab.ended))
         assert lab.ended == {"scan 1": ScanEnd("scan 1", ScanOutcome.FINISHED, "D:/scan 1.sxm")}
         assert lab.faults == []
 
@@ -245,16 +256,10 @@ def test_the_second_of_two_agents_of_one_name_is_followed_and_the_first_told_so(
         with ScanStream(lab.settings, other, retry_s=0.02) as second:
             other.begin()
             other.line()
-            for _ in range(STEPS):
-                second.step(0.01)
-                if "scan 7" in lab.scans and lab.scans["scan 7"].lines_done == 1:
-                    break
+            work(second, lambda: "scan 7" in lab.scans and lab.scans["scan 7"].lines_done == 1)
             lab.instrument.line()
-            for _ in range(STEPS):
-                lab.stream.step(0.01)
-                if lab.stream.counters["refused"]:
-                    break
+            work(lab.stream, lambda: bool(lab.stream.counters["refused"]))
         assert "two senders call themselves 'stm'" in caplog.text
         assert lab.scans["scan 1"].lines_done == 1
         assert sorted(lab.scans) == ["scan 1", "scan 7"]
-    assert any("two senders" in fault.reason for fault in lab.faults)
+        work(lab.stream, lambda: any("two senders" in fault.reason for fault in lab.faults))

@@ -80,7 +80,7 @@ def test_the_picture_the_counts_and_the_front_grow(scene, draw, look: Open, dire
     for lines in (43, 85):
         scan = scene.board.show(growing, lines)
         shows(seen, scan)
-        expect(seen.page.locator("#stage-title")).to_have_text("Au_0042")
+        expect(seen.page.locator("#stage-title")).to_have_text("Scanning Au_0042")
         expect(seen.page.locator("#total")).to_have_text(str(scan.map.total))
         front = sum(count.cut_by_front for count in scan.map.counts.values())
         expect(seen.page.locator("#counts")).to_contain_text(f"{front} more under the front" if front else "edge")
@@ -258,7 +258,7 @@ def test_markup_in_the_names_of_scans_stays_text(scene, look: Open) -> None:
     scan = scene.board.show(evil, 40, quality=replace(bad(20), reasons=(EVIL,)))
     seen = look()
     shows(seen, scan)
-    expect(seen.page.locator("#stage-title")).to_have_text(EVIL)
+    expect(seen.page.locator("#stage-title")).to_have_text(f"Scanning {EVIL}")
     expect(seen.page.locator("#quality")).to_contain_text(EVIL)
     assert seen.page.locator('img[src="x"]').count() == 0
 
@@ -366,3 +366,12 @@ def test_nothing_overlaps_while_two_scans_grow(scene, draw, look: Open, growing:
         seen.page.set_viewport_size({"width": width, "height": height})
         assert seen.page.evaluate("() => document.documentElement.scrollWidth") <= width
         assert seen.page.evaluate(OVERLAPS) == [], width
+
+
+def test_a_scan_that_cannot_be_worked_on_is_shown_without_a_picture(scene, look: Open, growing: Growing) -> None:
+    seen = look()
+    shows(seen, scene.board.show(growing, 64, worked=0))
+    expect(seen.page.locator("#counts")).to_have_text("Nothing counted yet.")
+    assert all(pixel[:3] == [0, 0, 0] for pixel in colours(seen, "picture", row(10)))
+    assert not is_grey(colours(seen, "picture", row(120, step=1)))
+    assert seen.paths("preview") == []

@@ -20,7 +20,7 @@ const sum = (counts, name) => Object.values(counts).reduce((all, each) => all + 
 
 /** Fill the panel of counts; hidden: labels whose outlines are off; onToggle(label, on). */
 export function showCounts(box, frame, hidden, onToggle) {
-  if (frame === null) {
+  if (frame === null || frame.model === null) {
     box.replaceChildren(el("p", { class: "quiet" }, "Nothing counted yet."));
     return;
   }

@@ -13,9 +13,13 @@ export const isInProgress = (scan) => scan !== null && scan !== undefined && IN_
 export const isWorthShowing = (scan) =>
   scan.lines_mapped > 0 || scan.lines_done > scan.rows / 10 || scan.state === "ended";
 
-/** A scan in progress in the shape of a frame, so that it is drawn and described by the same code. */
+/**
+ * A scan in progress in the shape of a frame, so that it is drawn and described by the same code. Its picture goes as
+ * far as it was worked on; where it cannot be worked on there is no picture, and it goes as far as the tip.
+ */
 export function asFrame(scan) {
-  return { ...scan, id: null, live: true, partial: false, complete_rows: scan.lines_mapped };
+  const rows = scan.model === null ? scan.lines_done : scan.lines_mapped;
+  return { ...scan, id: null, live: true, partial: false, complete_rows: rows };
 }
 
 export class LiveScans {
@@ -30,9 +34,12 @@ export class LiveScans {
     return this.all.get(this.followed) ?? null;
   }
 
-  /** Scans to choose from: all in progress, and the followed one although it is over. */
+  /** Scans to choose from: all in progress, and the followed one although it is over, until its source goes on. */
   get listed() {
-    return [...this.all.values()].filter((scan) => isInProgress(scan) || scan.key === this.followed);
+    const goesOn = (source) => this.newest(source) !== null;
+    return [...this.all.values()].filter(
+      (scan) => isInProgress(scan) || (scan.key === this.followed && !goesOn(scan.source)),
+    );
   }
 
   /** Take over what a snapshot tells; what is over stays known for the frames that came of it. */

@@ -187,7 +187,8 @@ async function show(frame, address) {
   const grown = frame?.live && view.shown?.key === frame.key;
   view.shown = frame;
   if (!grown) showTip(null);
-  byId("stage-title").textContent = frame ? frame.name : "No frame yet";
+  const scanning = frame?.live && frame.state === "scanning" ? "Scanning " : "";
+  byId("stage-title").textContent = frame ? scanning + frame.name : "No frame yet";
   byId("stage-title").title = frame ? frame.source : "";
   showFacts(byId("facts"), frame);
   byId("warnings").replaceChildren(...(frame?.warnings ?? []).map((warning) => el("li", {}, warning)));

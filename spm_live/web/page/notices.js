@@ -56,7 +56,7 @@ export class Notices {
 
   said(notice) {
     return [
-      el("span", {}, el("time", { datetime: notice.when }, when(notice.when)), " ", el("b", {}, notice.text), " ", from(notice)),
+      el("span", { title: `${notice.text} ${from(notice)}` }, el("time", { datetime: notice.when }, when(notice.when)), " ", el("b", {}, notice.text), " ", from(notice)),
       this.frameButton(notice),
       el("button", { type: "button", click: () => this.dismiss([notice]) }, "Dismiss"),
     ];
@@ -84,7 +84,12 @@ export class Notices {
   }
 }
 
-const from = (notice) => `${notice.source}, ${notice.name || notice.scan}${notice.lines ? `, line ${count(notice.lines)}` : ""}`;
+/** Where it comes from, as far as its text does not say so. */
+function from(notice) {
+  const name = notice.name || notice.scan;
+  const line = notice.lines ? `line ${count(notice.lines)}` : "";
+  return [notice.source, ...[name, line].filter((part) => part && !notice.text.includes(part))].join(", ");
+}
 
 function remembered() {
   try {

@@ -44,6 +44,9 @@ REMEMBERED_FRAMES = 200
 """Frames stored lately: a file may be there before the end of its scan is told."""
 REMEMBERED_SCANS = 500
 """Scans that are over: a sender that tells one once more, because a receipt was lost, must not begin it anew."""
+SILENT_S = 900.0
+"""A scan of which nothing was heard for so long, and for 30 of its lines, is taken for lost: its sender died. If it is
+told on after all, it is asked for from its start."""
 SAME_PLACE = 0.01
 """Part of its size by which the centre of a scan may differ from that of its file: one is text, one is float32."""
 
@@ -65,6 +68,7 @@ class _Scan:
     state: LiveState = LiveState.SCANNING
     outcome: ScanOutcome | None = None
     ended_s: float = 0.0
+    heard_s: float = 0.0
     first: tuple[int, float] | None = None
     """Lines and monotonic time when lines were told first."""
     worked: int = 0
@@ -183,7 +187,7 @@ class LiveBoard:
                 if isinstance(event, ScanLines):
                     raise GrowingError(f"lines of scan {event.scan!r}, which is over")
                 return True
-            scan.updated = self._now()
+            scan.updated, scan.heard_s = self._now(), self._clock()
             if isinstance(event, ScanLines):
                 self._extend(scan, event)
             else:
@@ -196,6 +200,19 @@ class LiveBoard:
         with self._lock:
             for scan in self._running(source):
                 self._end(scan, ScanEnd(scan.growing.start.scan, ScanOutcome.LOST))
+
+    def give_up_silent(self) -> None:
+        """End the scans that nobody tells of any more; called now and then."""
+        with self._lock:
+            for scan in list(self._scans.values()):
+                silent_s = self._clock() - scan.heard_s
+                patience_s = max(SILENT_S, 30 * (scan.growing.start.line_time_s or 0.0))
+                if scan.state is LiveState.SCANNING and silent_s > patience_s:
+                    logger.warning("%s: nothing was heard of scan %s for %.0f s", scan.sender, scan.key, silent_s)
+                    scan.state, scan.outcome = LiveState.ENDED, ScanOutcome.LOST
+                    self._tell(scan)
+                    self._forget(scan)
+                    self._gone.remove(scan.key)
 
     def _begin(self, key: str, source: str, sender: str, start: ScanStart) -> None:
         known = self._scans.get(key)
@@ -211,7 +228,7 @@ class LiveBoard:
             if (other.source, other.sender, other.state) == (source, sender, LiveState.ENDED):
                 self._forget(other)
         now = self._now()
-        scan = self._scans[key] = _Scan(key, source, sender, growing, now, now)
+        scan = self._scans[key] = _Scan(key, source, sender, growing, now, now, heard_s=self._clock())
         geometry = start.info.geometry
         logger.info(
             "%s: scan %s has begun, %d x %d px, %g x %g nm at %g°",

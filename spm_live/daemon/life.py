@@ -296,3 +296,4 @@ class Daemon:
     def _tell_status(self) -> None:
         while not self._stopping.wait(STATUS_PERIOD_S):
             self._feed.publish("status", status_message(self.status()))
+            self._following.board.give_up_silent()

@@ -278,6 +278,23 @@ def test_a_scan_that_failed_is_still_shown_and_its_lines_still_count() -> None:
     assert bench.told[-1].map is None
 
 
+def test_a_scan_whose_sender_died_is_given_up_and_taken_up_again_if_it_is_told_after_all() -> None:
+    bench = Bench()
+    bench.tell(start())
+    bench.tell(lines("s1", 0, 3))
+    bench.now_s += 899
+    bench.board.give_up_silent()
+    assert bench.told[-1].state is LiveState.SCANNING
+    bench.now_s += 2
+    bench.board.give_up_silent()
+    assert bench.told[-1].state is LiveState.ENDED
+    assert bench.board.scans() == []
+    assert not bench.tell(lines("s1", 3))
+    bench.tell(start())
+    bench.tell(lines("s1", 0, 4))
+    assert bench.board.scans()[0].info.complete_rows == 4
+
+
 def test_the_board_stays_small() -> None:
     bench = Bench()
     for number in range(200):

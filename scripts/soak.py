@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from spm_live_drivers.simulate.options import ControllerOptions
 
 SIZE_NM = 40.0
 TIMEOUT_S = 1.0
-OPTIONS = ControllerOptions(stopped_s=1.0, restart_s=1.0, slow_file_s=2.0, slow_reply_s=3.0)
+OPTIONS = ControllerOptions(stopped_s=1.0, restart_s=1.0, slow_file_s=4.0, slow_reply_s=3.0)
 """The times of the instrument are shortened as its frames are; a slow reply is slower than the daemon waits."""
 AROUND_EVERY = 25
 """Frames from one fault around the daemon to the next."""
@@ -96,7 +96,6 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak, int]:
     """Scan, until the frames are done or Ctrl-C; what happened, and the exit code of the daemon."""
-    stop = threading.Event()
     with ExitStack() as stack:
         history = History()
         controller = _controller(arguments, folder / "scans", history)
@@ -112,12 +111,15 @@ def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak,
             raise LabError(f"the daemon did not start: {daemon.log.read_text(errors='replace')[-2000:]}")
         resources = stack.enter_context(Resources(daemon, listener))
         soak = Soak(arguments, daemon, listener, webhook, resources, controller, history)
+        stop = threading.Event()
         thread = threading.Thread(target=_scan, args=(soak, stop), name="soak-instrument")
         thread.start()
         try:
             _watch(soak, thread)
         except KeyboardInterrupt:
-            print("\nCtrl-C: no more frames; what was done is checked", flush=True)
+            print("\nCtrl-C: this frame is the last; what was done is checked", flush=True)
+            _finish(controller)
+            thread.join(LONGEST_SETTLE_S)
         finally:
             stop.set()
             thread.join()
@@ -157,6 +159,13 @@ def _controller(arguments: argparse.Namespace, scans: Path, history: History) ->
     )
     faults = FaultPlan(planned(frames, arguments.faults, arguments.seed), arguments.seed)
     return SimulatedController(instrument, OPTIONS, faults=faults, begun=history.begun, ended=history.ended)
+
+
+def _finish(controller: SimulatedController) -> None:
+    """Let the frame under way be the last of the plan."""
+    now = controller.moment()
+    plan = controller.instrument.plan
+    controller.instrument.plan = replace(plan, frames=1 if now is None else now.run.frame)
 
 
 def _scan(soak: Soak, stop: threading.Event) -> None:
@@ -328,6 +337,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.frames < 3 or arguments.frame_time <= 0 or arguments.hours <= 0:
         parser.error("at least 3 frames, and times above 0")
+    if arguments.folder is not None and arguments.folder.is_dir() and any(arguments.folder.iterdir()):
+        parser.error(f"{arguments.folder} is not empty: frames of an earlier run would be counted")
     return arguments
 
 

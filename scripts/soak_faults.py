@@ -41,7 +41,7 @@ AROUND = {
 
 SEEN_BY_EYE = frozenset({"tip-change", "double-tip"})
 """Those that have to be seen in the picture: 9 of 10, or all but one; of fewer than five, nothing is said."""
-SEEN_SHARE, JUDGED = 0.9, 5
+ONE_IN, JUDGED = 10, 5
 
 BEFORE_S, WITHIN_S = 1.0, 45.0
 """A fault must be named from so long before the moment that was noted for it to so long after it, in s."""
@@ -112,7 +112,7 @@ class Naming:
         missed = self.injected - self.named
         if self.name not in SEEN_BY_EYE or not missed:
             return not missed
-        return None if self.injected < JUDGED else missed <= max(1.0, (1 - SEEN_SHARE) * self.injected)
+        return None if self.injected < JUDGED else missed <= max(1, self.injected // ONE_IN)
 
 
 def planned(frames: int, share: float, seed: int) -> list[Fault]:

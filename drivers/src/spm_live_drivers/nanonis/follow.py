@@ -15,6 +15,9 @@ from spm_live_drivers.nanonis.view import Setup, View
 _LAST_LINES, _LAST_S = 2, 0.15
 """The end of a scan is near in its last lines, or so many s before it where lines are quick."""
 
+_TIME_SLACK = 1.05
+"""Lines may be so much quicker than the controller tells."""
+
 
 @dataclass(slots=True)
 class Circumstances:
@@ -207,8 +210,9 @@ class Follower:
             return ScanOutcome.LOST
         if last_lines_seen:
             return ScanOutcome.STOPPED
-        in_time = known.line_s is not None and progress.left * known.line_s <= known.since_look_s + 0.5 * known.line_s
-        return ScanOutcome.FINISHED if in_time or (self.saved and progress.left <= _LAST_LINES) else ScanOutcome.STOPPED
+        unseen = progress.lines - 1 - progress.begun
+        in_time = known.line_s is not None and unseen * known.line_s <= _TIME_SLACK * known.since_look_s
+        return ScanOutcome.FINISHED if in_time or (self.saved and unseen <= _LAST_LINES) else ScanOutcome.STOPPED
 
     def _reason(self, outcome: ScanOutcome, progress: Progress, cause: str) -> str:
         if outcome is not ScanOutcome.FINISHED:

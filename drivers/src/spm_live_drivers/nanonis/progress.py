@@ -80,7 +80,9 @@ class Progress:
         self.first: int | None = None
         """Line that was in progress at the first look; None while nothing has changed since."""
         self.front = -1
-        """Last line with a value of this scan, in both traces."""
+        """Last line with a value of this scan in every trace."""
+        self.begun = -1
+        """Last line with a value of this scan in any trace: the tip is there."""
 
     @property
     def lines(self) -> int:
@@ -142,7 +144,7 @@ class Progress:
         if self._begun_below(traces):
             return Look(_NONE, restarted=True, wiped=False)
         self._give_up_backward(traces)
-        traces = traces[: len(self._kept)]
+        now, traces = now[: len(self._kept)], traces[: len(self._kept)]
         return Look(self._settle(now, traces, self._done(traces, over=over)))
 
     def _compare(self, forward: _Lines, backward: _Lines | None, mirrored: bool | None) -> list[_Trace]:
@@ -197,7 +199,7 @@ class Progress:
             begun = np.flatnonzero(trace.any | self.settled)
             fronts.append(int(begun[-1]) if begun.size else -1)
             done &= (number < fronts[-1]) | (trace.tail if over else trace.end)
-        self.front = max(self.front, min(fronts))
+        self.front, self.begun = max(self.front, min(fronts)), max(self.begun, *fronts)
         return done | (number < (self.first or 0))
 
     def _settle(self, now: list[_Lines], traces: list[_Trace], done: _Flags) -> _Numbers:

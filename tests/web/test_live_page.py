@@ -200,13 +200,23 @@ def test_a_page_that_is_opened_in_mid_scan_shows_it_at_once(scene, draw, look: O
     shows(seen, scene.board.show(growing, 70))
 
 
+def test_classes_have_their_colours_before_there_is_any_frame(scene, look: Open) -> None:
+    scan = scene.board.show(Growing("k1", "nanonis", "Au_0042", seed=13), 128)
+    seen = look()
+    shows(seen, scan)
+    found = [each.molecule.label for each in scan.map.molecules]
+    assert found[0] != min(scan.map.counts), "the first outline must not be of the first class here"
+    colour = "async (label) => (await import('/static/colours.js')).classColour(label)"
+    assert seen.page.evaluate(colour, min(scan.map.counts)) == "#56b4e9"
+
+
 def test_who_looks_at_an_old_frame_is_left_alone(scene, draw, look: Open, growing: Growing) -> None:
-    first, second = scene.add(draw(1)), scene.add(draw(2))
+    first, _ = scene.add(draw(1)), scene.add(draw(2))
     seen = look()
     shows(seen, scene.board.show(growing, 40))
-    for frame in (second, first):
-        seen.page.keyboard.press("ArrowLeft")
-        seen.shows(frame["id"])
+    seen.page.keyboard.press("ArrowLeft")
+    seen.page.keyboard.press("ArrowLeft")
+    seen.shows(first["id"])
     expect(seen.page.locator("#live")).to_have_text("Back to live")
     scene.board.show(growing, 60)
     expect(seen.page.locator("#progress")).to_contain_text("60 of 128 lines")

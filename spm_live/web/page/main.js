@@ -26,7 +26,7 @@ const PAGE = 60; // as many as a snapshot brings
 const list = new FrameList();
 const live = new LiveScans();
 const view = {
-  following: true, shown: null, unseen: 0, newer: null, lost: null, hidden: new Set(),
+  following: true, shown: null, asked: null, unseen: 0, newer: null, lost: null, hidden: new Set(),
   outlines: true, heat: false,
 };
 const link = { state: "opening", since: null };
@@ -171,11 +171,14 @@ let request = 0;
 async function showById(id) {
   if (picture.wanted?.id === id) return;
   const mine = ++request;
+  view.asked = id;
   try {
     const frame = await readFrame(id);
     if (mine === request) await show(frame);
   } catch (error) {
     byId("cursor").textContent = `Frame ${id} could not be loaded: ${error.message}`;
+  } finally {
+    if (view.asked === id) view.asked = null;
   }
 }
 
@@ -183,6 +186,7 @@ async function show(frame, address) {
   request += 1;
   const same = frame !== null && !frame.live && picture.wanted?.id === frame.id && picture.wanted.sha256 === frame.sha256;
   if (same) return;
+  Object.keys(frame?.counts ?? {}).forEach(classColour); // in their order, before the outlines ask in theirs
   if (!(await picture.show(frame, address))) return; // overtaken by another while its picture was loading
   const grown = frame?.live && view.shown?.key === frame.key;
   view.shown = frame;
@@ -214,11 +218,11 @@ function say(frame) {
 
 /** Go by one frame: +1 to older, -1 to newer; what is newer than the newest frame is the scan in progress. */
 async function step(by) {
-  if (view.shown?.live) {
+  if (view.shown?.live && view.asked === null) {
     if (by > 0 && list.newest !== null) await pick(list.newest.id);
     return;
   }
-  const at = list.indexOf(view.shown?.id);
+  const at = list.indexOf(view.asked ?? view.shown?.id); // a second key may come before the first frame is there
   if (at < 0) return;
   if (at + by >= list.all.length && !list.complete) await loadOlder();
   const next = list.all[at + by];

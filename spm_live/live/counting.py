@@ -34,10 +34,13 @@ class Front:
         finished.
     up : bool
         Whether what is above it comes next, else what is below.
+    rows : (int, int)
+        Rows of the frame, top to bottom, that lines have come of: the first, and the one after the last.
     """
 
     edge_px: float
     up: bool
+    rows: tuple[int, int]
 
     def cuts(self, boxes: NDArray[np.float64], margin_px: float) -> NDArray[np.bool_]:
         """Which boxes, x1, y1, x2, y2 in frame pixels, come so near to it: (N,) bool array."""
@@ -116,7 +119,7 @@ class LiveLocator:
         boxes = found.boxes / self._scale
         others = counted.boxes / self._scale
         near = np.flatnonzero((box_iou(others, boxes) > 0).any(axis=1))
-        top, bottom = self._band(np.concatenate([boxes, others[near]]))
+        top, bottom = _band(np.concatenate([boxes, others[near]]), front.rows)
         offset = np.array([0.0, top, 0.0, top])
         area = survey(levelled[top:bottom])
         area = replace(area, extent=(0.0, -float(top), float(self._geometry.columns), float(self._geometry.rows - top)))
@@ -131,12 +134,6 @@ class LiveLocator:
         molecules = to_molecules(labels, kept.scores.tolist(), placed, edge.tolist(), self._geometry)
         live = tuple(LiveMolecule(one, by, settled) for one, by in zip(molecules, cut.tolist(), strict=True))
         return Located(kept, live, covered, by_class)
-
-    def _band(self, boxes: NDArray[np.float64]) -> tuple[int, int]:
-        """Rows of the frame that boxes lie in, with a shore."""
-        top = math.floor(float(boxes[:, 1].min())) - SHORE_PX
-        bottom = math.ceil(float(boxes[:, 3].max())) + SHORE_PX
-        return max(0, top), min(self._geometry.rows, bottom)
 
     def _added(
         self,
@@ -220,8 +217,8 @@ class Tally:
         -----
         A molecule that the border of the frame or the front cuts counts one half in the density: of these, half have
         their centre inside (see :func:`spm_live.locate.locate`). The error is that of a sum of independent, rare
-        events with weights w, the square root of the sum of w² (Bohm and Zech, Nucl. Instrum. Meth. A 748 (2014) 1,
-        doi:10.1016/j.nima.2014.02.021); but at least that of one molecule, since none found does not mean none there.
+        events with weights w, the square root of the sum of w² (Bohm and Zech 2013, arXiv:1309.1287); but at least
+        that of one molecule, since none found does not mean none there.
         """
         halves = self.edge + self.cut
         weight, square = self.whole + halves / 2, np.maximum(1.0, self.whole + halves / 4)
@@ -236,6 +233,13 @@ class Tally:
             )
             for number, label in enumerate(self.classes)
         }
+
+
+def _band(boxes: NDArray[np.float64], rows: tuple[int, int]) -> tuple[int, int]:
+    """Rows that boxes lie in, with a shore, but none from beyond the front: it is no border of the frame."""
+    top = math.floor(float(boxes[:, 1].min())) - SHORE_PX
+    bottom = math.ceil(float(boxes[:, 3].max())) + SHORE_PX
+    return max(rows[0], top), min(rows[1], bottom)
 
 
 def _shifted(shapes: Shapes, rows: int) -> Shapes:

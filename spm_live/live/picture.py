@@ -16,9 +16,10 @@ from spm_live.prepare.small import median
 
 CONTRAST_ROWS = 16
 """The contrast is looked at anew after so many rows, so that the picture does not flicker with every line."""
-LEAST_RANGE = 12.0
-"""The range of contrast spans at least so many standard deviations of the noise from pixel to pixel. Quantiles 0.005
-and 0.995 of bare noise would span 5; of the real scans and drawn ones that were looked at, none spans less than 15."""
+LEAST_RANGE = 20.0
+"""The range of contrast spans at least so many standard deviations of the noise from pixel to pixel, lest a bare
+beginning become noise from black to white, with molecules in it. The quantiles of bare noise alone span 5; those of
+nearly all real and drawn scans span more than 20 (``scripts/measure_live.py bare`` counts what is seen in nothing)."""
 SPIKE = 10.0
 """Before lines are averaged, values further outside the range of contrast than this many ranges are cut to there."""
 
@@ -81,10 +82,7 @@ class GrowingPicture:
         self._levelled[self.lines] = levelled
         self.lines += 1
         self.scanned_pixels += int(np.count_nonzero(np.isfinite(levelled)))
-        if not self._resampling.identity and self.limits is not None:
-            reach = SPIKE * (self.limits[1] - self.limits[0])
-            levelled = np.clip(levelled, self.limits[0] - reach, self.limits[1] + reach)
-        for row in self._resampling.take(levelled):
+        for row in self._resampling.take(levelled if self._resampling.identity else self._without_spikes(levelled)):
             self._picture[self.rows] = row
             self.rows += 1
             noise = _noise(row, self._lag)
@@ -128,6 +126,14 @@ class GrowingPicture:
     def preview_png(self) -> bytes:
         """Draw the levelled frame, transparent where it was not scanned, with the contrast that the model sees."""
         return draw_preview(self.levelled, self._spec.contrast, self.limits)[0]
+
+    def _without_spikes(self, line: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut what lies far outside both the contrast so far and the line itself."""
+        limits = quantile_limits(line[None], self._spec.contrast)
+        if limits is None or self.limits is None:
+            return line
+        low, high = min(limits[0], self.limits[0]), max(limits[1], self.limits[1])
+        return np.clip(line, low - SPIKE * (high - low), high + SPIKE * (high - low)) if low < high else line
 
     def _contrast(self) -> tuple[float, float] | None:
         limits = quantile_limits(self._picture[: self.rows], self._spec.contrast)

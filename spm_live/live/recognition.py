@@ -155,13 +155,13 @@ class LiveRecognition:
 
     def _locate(self, found: Detections, *, settled: bool) -> Located:
         began_s = time.perf_counter()
-        box, front = self._picture.letterbox, self._picture.rows
-        place = (box.rows - front if self._up else front) / box.scale_y
-        if front == box.rows:
+        picture, box = self._picture, self._picture.letterbox
+        place = (box.rows - picture.rows if self._up else picture.rows) / box.scale_y
+        if picture.rows == box.rows:
             place = -math.inf if self._up else math.inf
-        located = self._locator.locate(
-            found, self._recent, self._picture.levelled, Front(place, self._up), settled=settled
-        )
+        rows = self._info.geometry.rows
+        front = Front(place, self._up, (rows - picture.lines, rows) if self._up else (0, picture.lines))
+        located = self._locator.locate(found, self._recent, picture.levelled, front, settled=settled)
         self._spent_s["locate"] += time.perf_counter() - began_s
         return located
 

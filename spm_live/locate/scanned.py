@@ -121,8 +121,11 @@ def survey(data: NDArray[np.float32]) -> ScannedArea:
     pixels = int(np.count_nonzero(scanned))
     if pixels == scanned.size:
         return ScannedArea(scanned, pixels, None, whole)
-    kernel = np.ones((1, min(SHORTEST_GAP_PX, columns)), dtype=np.uint8)
-    beyond = cv2.morphologyEx((~scanned).view(np.uint8), cv2.MORPH_OPEN, kernel, borderValue=1) > 0
+    width = min(SHORTEST_GAP_PX, columns)
+    # Beyond the frame nothing was scanned. Told as a border value, that would also be dilated back into the frame.
+    missing = cv2.copyMakeBorder((~scanned).view(np.uint8), 0, 0, width, width, cv2.BORDER_CONSTANT, value=[1])
+    opened = cv2.morphologyEx(missing, cv2.MORPH_OPEN, np.ones((1, width), dtype=np.uint8), borderValue=1)
+    beyond = opened[:, width:-width] > 0
     if not beyond.any():
         return ScannedArea(scanned, pixels, None, whole)
     used_columns, used_rows = (np.flatnonzero(~beyond.all(axis=axis)) for axis in (0, 1))

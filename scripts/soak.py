@@ -65,6 +65,8 @@ class Soak:
     injected: list[Injected] = field(default_factory=list)
     began_s: float = field(default_factory=time.monotonic)
     crashed: str = ""
+    over: threading.Event = field(default_factory=threading.Event)
+    """The instrument scans no more. Python 3.11 takes a thread for ended when Ctrl-C comes into its ``join``."""
 
     def inject(self, name: str, what: str) -> None:
         """Note a fault around the daemon."""
@@ -115,11 +117,11 @@ def _run(arguments: argparse.Namespace, folder: Path, model: str) -> tuple[Soak,
         thread = threading.Thread(target=_scan, args=(soak, stop), name="soak-instrument")
         thread.start()
         try:
-            _watch(soak, thread)
+            _watch(soak)
         except KeyboardInterrupt:
             print("\nCtrl-C: this frame is the last; what was done is checked", flush=True)
             _finish(controller)
-            thread.join(LONGEST_SETTLE_S)
+            soak.over.wait(LONGEST_SETTLE_S)
         finally:
             stop.set()
             thread.join()
@@ -173,15 +175,16 @@ def _scan(soak: Soak, stop: threading.Event) -> None:
         soak.controller.run(stop)
     except OSError as error:
         soak.crashed = f"the simulated instrument ended: {error}"
+    finally:
+        soak.over.set()
 
 
-def _watch(soak: Soak, scanning: threading.Thread) -> None:
+def _watch(soak: Soak) -> None:
     """Tell the progress, and let things go wrong around the daemon."""
     rng = np.random.default_rng((soak.arguments.seed, 13))
     every = max(2, min(AROUND_EVERY, soak.arguments.frames // 5))
     told_s, turn = time.monotonic(), 0
-    while scanning.is_alive():
-        scanning.join(0.25)
+    while not soak.over.wait(0.25):
         process = soak.daemon.process
         if process is not None and process.poll() is not None:
             raise LabError(f"the daemon ended: {soak.daemon.log.read_text(errors='replace')[-2000:]}")

@@ -23,7 +23,7 @@ SIMULATED = {
     "dropped-line": r"line {line} never came|{file}: .*(not scanned|without values)|drop-?out",
     "tip-change": r"notice of rule tip changed",
     "double-tip": r"notice of rule (tip changed|bad scan).*",
-    "slow-file": r"has become frame \d+, ([2-9]|\d\d)\.\d s after its end",
+    "slow-file": r"{file}: is not complete yet",
     "no-file": r"is finished after \d+ of \d+ lines$|no file came of it",
     "stopped": r"is stopped after",
     "restarted-scan": r"is stopped after",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import traceback
@@ -19,6 +20,8 @@ from spm_live.sources.agenda import Agenda
 from spm_live.sources.listing import FoundFile
 from spm_live_drivers.contract import Reader
 from spm_live_drivers.registry import find_reader, scan_suffixes
+
+logger = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 10
 """A file that waits for another one is given up after this many times ``quiet_s``."""
@@ -39,6 +42,8 @@ class _Candidate:
     """When this size and time were first seen, on the monotonic clock, in s."""
     reason: str = ""
     """Why it waits for another file, or empty."""
+    told: bool = False
+    """Whether the log says that it is not complete."""
 
 
 class Candidates:
@@ -219,6 +224,9 @@ class Candidates:
         elif still_s >= self._settings.quiet_s:
             self._deliver(path, file, partial=True)
         else:
+            if not file.told:
+                logger.info("%s: is not complete yet: %s", path, verdict.reason)
+                file.told = True
             self._stop_waiting(path, file)
             self._agenda.set(path, file.since + self._settings.quiet_s)
 

@@ -53,13 +53,14 @@ def bench_frame_data_grab(side: int = SIDE, rounds: int = 5) -> list[Line]:
     frame = np.random.default_rng(0).normal(scale=1e-10, size=(side, side)).astype(np.float32)
     ours: list[float] = []
     theirs: list[float] = []
-    with _server(frame) as port, NanonisClient("127.0.0.1", port) as client:
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            public = Nanonis(connection)
-            _check(frame, client.frame_data(CHANNEL, Trace.FORWARD).data, _quiet(public))
-            for _ in range(rounds):
-                ours.append(_per_call_ms(lambda: client.frame_data(CHANNEL, Trace.FORWARD), OURS_PER_ROUND))
-                theirs.append(_per_call_ms(lambda: _quiet(public), THEIRS_PER_ROUND))
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(_server(frame))
+        client = stack.enter_context(NanonisClient("127.0.0.1", port))
+        public = Nanonis(stack.enter_context(socket.create_connection(("127.0.0.1", port))))
+        _check(frame, client.frame_data(CHANNEL, Trace.FORWARD).data, _quiet(public))
+        for _ in range(rounds):
+            ours.append(_per_call_ms(lambda: client.frame_data(CHANNEL, Trace.FORWARD), OURS_PER_ROUND))
+            theirs.append(_per_call_ms(lambda: _quiet(public), THEIRS_PER_ROUND))
     ratios = [slow / fast for slow, fast in zip(theirs, ours, strict=True)]
     spread = f"{min(ratios):.0f} to {max(ratios):.0f} over {rounds} rounds"
     return [

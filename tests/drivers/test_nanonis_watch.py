@@ -422,6 +422,17 @@ def test_a_channel_that_is_not_recorded_is_trouble_with_a_way_out(begin: Begin) 
         assert "is not recorded: add it in the Scan module" in session.watch.trouble
 
 
+def test_a_scan_whose_channel_is_gone_is_lost_and_does_not_hang(begin: Begin) -> None:
+    session = begin()
+    session.poll()
+    session.scan(3)
+    del session.controller.recorded[30]
+    for _ in range(8):
+        session.poll()
+    assert [end.outcome for end in session.ends] == [ScanOutcome.LOST]
+    assert "'Z' is not recorded" in session.watch.trouble
+
+
 def test_without_a_version_the_channel_is_found_by_trying(begin: Begin) -> None:
     for by_slot in (False, True):
         session = begin(by_slot=by_slot)

@@ -18,6 +18,8 @@ _LAST_LINES, _LAST_S = 2, 0.15
 _TIME_SLACK = 1.05
 """Lines may be so much quicker than the controller tells."""
 
+_LONGEST_SCAN_S = 30 * 86400.0
+
 
 @dataclass(slots=True)
 class Circumstances:
@@ -173,7 +175,7 @@ class Follower:
         return ScanNotes(
             scan=f"{now:%Y%m%dT%H%M%S}.{now.microsecond // 1000:03d}-{self._scans}",
             sender=self._sender,
-            started=now - timedelta(seconds=line * (known.line_s or 0.0)),
+            started=now - timedelta(seconds=min(line * (known.line_s or 0.0), _LONGEST_SCAN_S)),
             line_s=known.line_s,
             instrument=known.instrument,
             session_path=known.session_path,

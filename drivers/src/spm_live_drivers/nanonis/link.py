@@ -91,7 +91,7 @@ class Link:
         except TimeoutError as error:
             self.close()
             raise ReplyTimeoutError(f"{self.host}:{self.port}: no connection within {limit_s:g} s") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a host that cannot be a name
             self.close()
             raise LinkClosedError(f"{self.host}:{self.port}: no connection: {error}") from error
         self.connections += 1

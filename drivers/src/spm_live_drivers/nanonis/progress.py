@@ -137,8 +137,9 @@ class Progress:
         lost = np.logical_or.reduce([trace.lost & self.settled for trace in traces])
         if lost.any():
             return self._restarted(now, traces, lost)
-        for kept, one in zip(self._kept, now, strict=True):
-            kept[np.isnan(one) & ~self.settled[:, None]] = np.nan  # it was cleared: any value is a new one
+        for kept, one, trace in zip(self._kept, now, traces, strict=True):
+            for line in np.flatnonzero(trace.lost & ~self.settled):
+                kept[line, np.isnan(one[line])] = np.nan  # it was cleared: any value is a new one
         if self.first is None and not self._begin(now, traces):
             return Look(_NONE)
         if self._begun_below(traces):

@@ -19,6 +19,7 @@ from spm_live_drivers.nanonis.framing import Fields
 MOST_CHANNELS = 128
 """A controller has so many signals."""
 
+_CHANNEL_NUMBERS = range(MOST_CHANNELS)
 _DIRECTIONS = {0: ScanDirection.DOWN, 1: ScanDirection.UP}
 
 
@@ -200,6 +201,8 @@ def read_buffer(fields: Fields) -> ScanBuffer:
     if count > MOST_CHANNELS:
         raise fields.wrong(f"{count} channels; a controller has {MOST_CHANNELS}")
     channels = fields.integers(count)
+    if any(number not in _CHANNEL_NUMBERS for number in channels):
+        raise fields.wrong(f"channels {channels}; they are numbered 0 to {_CHANNEL_NUMBERS[-1]}")
     pixels, lines = fields.integer(), fields.integer()
     if pixels < 1 or lines < 1 or pixels * lines > MAX_FRAME_PIXELS:
         raise fields.wrong(f"frames of {lines} x {pixels} px; 1 to {MAX_FRAME_PIXELS} px are accepted")

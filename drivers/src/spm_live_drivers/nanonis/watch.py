@@ -31,7 +31,7 @@ _SLOW_LINE_S = 1.0
 _LINES_UNSEEN, _LONGEST_UNSEEN_S = 4, 0.4
 """While the end of a scan is waited for, data of quicker lines are left until then, unless it takes longer."""
 _MOST_FAULTS = 1000
-_UNSETTLED_IS_TROUBLE = 5
+_FAILURES_ARE_LOSS = 5
 _TRIES = 2
 """So many connections may break on a call that can be done without, before it is done without."""
 
@@ -133,8 +133,7 @@ class ScanWatch:
         except UnsettledError as error:
             self._not_settled(error)
         except NanonisError as error:
-            self._fault(str(error), is_trouble=True)
-            self._pause()
+            self._cannot_look(error)
         else:
             self.trouble, self._failures, self._unsettled, self._away_since = "", 0, 0, None
         self._faults += self._follower.faults()
@@ -271,11 +270,20 @@ class ScanWatch:
             self._follower.lose("the controller does not answer any more")
         self._pause()
 
+    def _cannot_look(self, error: NanonisError) -> None:
+        """The controller answers, but not what is wanted: the channel is gone, or a call is refused."""
+        self._fault(str(error), is_trouble=True)
+        self._pause()
+        if self._follower.following and self._failures >= _FAILURES_ARE_LOSS:
+            self._follower.lose("it cannot be looked at any more")
+
     def _not_settled(self, error: UnsettledError) -> None:
         """Something is being changed: the next look will find it."""
         self._unsettled += 1
-        self._fault(str(error), is_trouble=self._unsettled >= _UNSETTLED_IS_TROUBLE)
         self._pace.idle()
+        self._fault(str(error), is_trouble=self._unsettled >= _FAILURES_ARE_LOSS)
+        if self._follower.following and self._unsettled >= _FAILURES_ARE_LOSS:
+            self._follower.lose("it cannot be looked at any more")
 
     def _pause(self) -> None:
         """Ask again later, and later still while it does not help."""

@@ -16,8 +16,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -25,15 +24,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from series_scenes import SCENES, draw_scene
 
 from spm_live.domain import Frame, FrameInfo, FrameRef, Levelling, Trace
 from spm_live.prepare import draw_preview, level
 from spm_live.series import FrameLinks, LinkKind, Molecules, SeriesFrame, follow, remember
 from spm_live_drivers.contract import ScanDirection
-from spm_live_drivers.synthetic import draw_sample, draw_tip
-from spm_live_drivers.synthetic.series import Changes, DriftingPlace, SeriesScan
+from spm_live_drivers.synthetic.series import SeriesScan
 
-SCENES = ("sparse", "packed")
 JITTER_NM, MISSED, FALSE = 0.05, 0.05, 0.03
 SCAN_MINUTES, PERIOD_MINUTES = 3.6, 4.0
 BEGAN = datetime(2026, 11, 21, 20, tzinfo=UTC)
@@ -79,38 +77,13 @@ class Tally:
             "hops in both frames": self.hops,
             "hops further than half-way to a neighbour": self.far_hops,
             "hops linked rightly": self.hops_right / max(self.hops, 1),
+            "stays linked rightly": (self.right - self.hops_right) / max(self.true - self.hops, 1),
             "hops and stays told as such": self.kinds_right / max(self.kinds, 1),
             "tracks that reach back to the first sighting": self.tracks_right / max(self.tracks, 1),
             "drift error median nm": float(np.median(errors)),
             "drift error 95 % nm": float(np.quantile(errors, 0.95)),
             "drifts wrong by over 0.5 nm": int((errors > 0.5).sum()) + self.lost_drifts,
         }
-
-
-def draw_series(seed: int, options: argparse.Namespace) -> Iterator[SeriesScan]:
-    """One series: a sample, a tip, a drift and a tenth of hops, all from the seed."""
-    rng = np.random.default_rng((seed, 77))
-    sample = draw_sample(rng)
-    tip = draw_tip(rng, sample)
-    if options.scene == "sparse":
-        sample = replace(sample, island=0.0, coverage=float(rng.uniform(0.04, 0.2)))
-    else:
-        sample = replace(sample, island=1.0, coverage=0.35, gap=float(rng.uniform(0.02, 0.1)))
-    drift = float(rng.uniform(0, options.drift))
-    changes = Changes(hop=options.hops)
-    place = DriftingPlace(
-        (seed, 5),
-        options.frames,
-        drift,
-        changes,
-        rows=options.pixels,
-        columns=options.pixels,
-        size_nm=options.size,
-        sample=sample,
-        tip=tip,
-    )
-    for _ in range(options.frames):
-        yield place.next_scan()
 
 
 def delay(direction: ScanDirection, rows: int) -> NDArray[np.float64]:
@@ -140,7 +113,9 @@ def sheared(scan: SeriesScan, drift_nm: tuple[float, float]) -> tuple[NDArray[np
 def seen_frames(seed: int, options: argparse.Namespace, detector: object) -> list[Seen]:
     """The frames of a series, as detection gives them."""
     result = []
-    scans = list(draw_series(seed, options))
+    names = ("frames", "hops", "pixels")
+    wanted = {name: getattr(options, name) for name in names} | {"drift_nm": options.drift, "size_nm": options.size}
+    scans = list(draw_scene(options.scene, seed, **wanted))
     drift = scans[-1].drift_nm
     for number, scan in enumerate(scans):
         heights, moved = sheared(scan, drift) if options.sheared else (scan.scan.heights, np.zeros((len(scan.ids), 2)))
@@ -299,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="100:110", help="FIRST:END of the series")
-    parser.add_argument("--scene", choices=SCENES, action="append", help="what is drawn (both)")
+    parser.add_argument("--scene", choices=SCENES, action="append", help="what is drawn (all)")
     parser.add_argument("--found", choices=("truth", "model"), default="truth")
     parser.add_argument("--model", default="synthetic-small")
     parser.add_argument("--sheared", action="store_true", help="the surface drifts while it is scanned, too")

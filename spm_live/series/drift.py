@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spm_live.domain import ScanDirection
 from spm_live.series.field import DriftField
 from spm_live.series.frames import Method, SeriesFrame, minutes_between
-from spm_live.series.pictures import Pair, likeness, pair_up, sharpened, shifts
+from spm_live.series.pictures import Pair, likeness, pair_up, sharpened, shifts, whitened
 from spm_live.series.votes import Support, confirming, displacements, fitted, steady_field
 
 REACH = 0.45
@@ -26,9 +26,11 @@ LEAST_SHARE = 0.3
 """Nor does a smaller part of those that could."""
 LEAST_LIKENESS = 0.25
 """Pictures less alike than this, when moved onto each other, say nothing."""
-FITTED = 6
+FITTED = 10
 """So many likely drifts are made to fit the molecules and are judged, besides the FIRST ones of the pictures."""
-FIRST = 2
+FIRST = 4
+WORTH = 0.6
+"""Not those with a smaller part of the confirmations of the best one: on a lattice all are left, else few."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,8 +65,11 @@ class _Guesses:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
+    """A drift, and what speaks for it; ``fine_likeness`` is that of the whitened pictures."""
+
     support: Support
     likeness: float
+    fine_likeness: float
 
 
 def find_drift(previous: SeriesFrame, current: SeriesFrame) -> Drift:
@@ -82,12 +87,13 @@ def find_drift(previous: SeriesFrame, current: SeriesFrame) -> Drift:
     """
     pair = pair_up(previous, current)
     guesses = _screened(previous, current, _guesses(previous, current, pair))
-    candidates = [_judged(previous, current, pair, field) for field in guesses]
+    fine = whitened(pair) if pair is not None else None
+    candidates = [_judged(previous, current, pair, fine, field) for field in guesses]
     if not candidates:
         return Drift(None, Method.NONE)
     molecules = max(candidates, key=_molecules_say)
     seen = [one for one in candidates if math.isfinite(one.likeness) and one.likeness >= LEAST_LIKENESS]
-    pictures = max(seen, key=lambda one: one.likeness, default=None)
+    pictures = max(seen, key=lambda one: one.fine_likeness, default=None)
     drift = _decide(previous, current, molecules, pictures)
     if (
         pair is not None
@@ -142,9 +148,14 @@ def _guesses(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None) -> 
 def _screened(previous: SeriesFrame, current: SeriesFrame, guesses: _Guesses) -> list[DriftField]:
     """Those that most molecules confirm as they stand, and the first ones of the pictures."""
     fields = _different([*guesses.pictures, *guesses.molecules], current)
-    confirmed = [-confirming(previous, current, field) for field in fields]
-    best = np.argsort(confirmed, kind="stable")[:FITTED].tolist()
-    return [field for place, field in enumerate(fields) if place in best or field in guesses.pictures[:FIRST]]
+    confirmed = np.array([confirming(previous, current, field) for field in fields])
+    best = np.argsort(-confirmed, kind="stable")[:FITTED].tolist()
+    least = WORTH * max(confirmed.tolist(), default=0)
+    return [
+        field
+        for place, field in enumerate(fields)
+        if (place in best and confirmed[place] >= least) or field in guesses.pictures[:FIRST]
+    ]
 
 
 def _different(fields: list[DriftField], current: SeriesFrame) -> list[DriftField]:
@@ -161,10 +172,14 @@ def _different(fields: list[DriftField], current: SeriesFrame) -> list[DriftFiel
     return kept
 
 
-def _judged(previous: SeriesFrame, current: SeriesFrame, pair: Pair | None, field: DriftField) -> _Candidate:
+def _judged(
+    previous: SeriesFrame, current: SeriesFrame, pair: Pair | None, fine: Pair | None, field: DriftField
+) -> _Candidate:
     bend = previous.direction is not current.direction
     support = fitted(previous, current, field, bend=bend)
-    return _Candidate(support, likeness(pair, support.field) if pair is not None else float("nan"))
+    if pair is None or fine is None:
+        return _Candidate(support, math.nan, math.nan)
+    return _Candidate(support, likeness(pair, support.field), likeness(fine, support.field))
 
 
 def _molecules_say(one: _Candidate) -> tuple[float, float]:

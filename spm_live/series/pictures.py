@@ -8,7 +8,7 @@ Society, 163). Whitened in this way, all details count, not only the bright ones
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,12 +20,10 @@ from spm_live.series.frames import SeriesFrame
 
 SIDE = 256
 """Drifts are looked for at no more pixels a side than this; peaks are found to a small part of one."""
-PEAKS = 6
+PEAKS = 8
 """So many shifts are looked into: a lattice gives a peak at every one of its vectors."""
 SIGHT = 0.2
 """Details finer than this, in cycles a pixel (standard deviation of a Gaussian), are taken for noise."""
-WHITENING = 0.8
-"""Power of the amplitude that is divided by: 1 is phase correlation, 0 cross-correlation."""
 LEAST_COMMON = 0.15
 """Pictures that share less of their area than this are not compared."""
 COARSER, BLUR = 1.2, 0.4
@@ -110,6 +108,20 @@ def shifts(pair: Pair, band: slice = slice(None)) -> list[tuple[NDArray[np.float
         shift = np.array([right - columns if right > reach[1] else right, down - rows if down > reach[0] else down])
         found.append((_to_nm(shift, pair.geometry), float(surface[row, column]) / noise))
     return found
+
+
+def whitened(pair: Pair) -> Pair:
+    """Bring all details of two pictures to the same weight: a lattice, which is strong in a few frequencies, fades.
+
+    What is left tells one vector of a lattice from another: vacancies, dirt, and the small differences between
+    molecules. It is noisier than the pictures themselves.
+    """
+    rows, columns = shape = pair.after.shape
+    before, after = (
+        np.fft.irfft2(_white(np.fft.rfft2(picture), (rows, columns)), shape).astype(np.float32) * seen
+        for picture, seen in ((pair.before, pair.seen_before), (pair.after, pair.seen_after))
+    )
+    return replace(pair, before=before, after=after)
 
 
 def likeness(pair: Pair, field: DriftField) -> float:
@@ -209,12 +221,17 @@ def _correlate(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArr
     # SIDE is a power of two where it counts; cv2 is told the best size, and the rest is zeros, as the border is.
     shape = (cv2.getOptimalDFTSize(rows), cv2.getOptimalDFTSize(columns))
     cross = np.fft.rfft2(after * window, shape) * np.conj(np.fft.rfft2(before * window, shape))
-    amplitude = np.abs(cross)
+    return np.asarray(np.fft.irfft2(_white(cross, shape), shape), dtype=np.float32)
+
+
+def _white(spectrum: NDArray[np.complex128], shape: tuple[int, int]) -> NDArray[np.complex128]:
+    """Leave the phases of a spectrum, at even weight up to the frequencies that are taken for noise."""
+    amplitude = np.abs(spectrum)
     floor = float(amplitude.mean()) * 1e-3 or 1.0
     down, across = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
     weight = np.exp(-0.5 * (down[:, None] ** 2 + across[None, :] ** 2) / SIGHT**2)
     weight[:, 0] = 0  # offsets of lines
-    return np.asarray(np.fft.irfft2(weight * cross / (amplitude + floor) ** WHITENING, shape), dtype=np.float32)
+    return np.asarray(weight * spectrum / (amplitude + floor))
 
 
 def _refine(surface: NDArray[np.float32], row: int, column: int) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from spm_live.series.frames import Molecules, SeriesFrame
 
 MOST = 400
 """Molecules of a frame that vote: the surest ones, which stand first."""
-CANDIDATES = 6
+CANDIDATES = 10
 """Displacements that are looked into."""
 BIN = 0.2
 """Width of a bin of votes, in widths of a molecule."""

@@ -329,12 +329,15 @@ class Processed:
         The same, at most 128 px a side.
     timings_ms : mapping of str to float
         Stage name to milliseconds: ``read``, ``prepare``, ``detect``, ``locate``, ``draw``.
+    sample : (rows, n) float32 array or None
+        Some of the values, as :func:`spm_live.likeness.sample_rows` takes them: a scan that was seen growing is known again by them.
     """
 
     map: MoleculeMap
     preview_png: bytes
     thumbnail_png: bytes
     timings_ms: Mapping[str, float] = field(default_factory=dict)
+    sample: NDArray[np.float32] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

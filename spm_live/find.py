@@ -13,6 +13,7 @@ from pathlib import Path
 
 from spm_live.detect import open_detector
 from spm_live.domain import Frame, ModelInput, Processed, ReadOptions
+from spm_live.likeness import sample_rows
 from spm_live.live.follow import FollowScans, LiveJob, LiveResult
 from spm_live.locate import spectra_of
 from spm_live.pipeline import process
@@ -55,7 +56,7 @@ class FindMolecules:
             molecule_map = process(frame, self._detector, spectra, observe=watch)
             preview, thumbnail = watch.picture.result()
             watch("draw", preview)
-        return Processed(molecule_map, preview, thumbnail, watch.laps_ms)
+        return Processed(molecule_map, preview, thumbnail, watch.laps_ms, sample_rows(frame.data))
 
     def follow(self, job: LiveJob) -> LiveResult:
         """Take in new lines of a scan in progress; see :class:`spm_live.live.follow.FollowScans`."""

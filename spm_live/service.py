@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from spm_live.daemon.growing import REMEMBERED_FRAMES, LiveBoard
+from spm_live.daemon.frame_memory import REMEMBERED_FRAMES
+from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.life import Daemon
 from spm_live.errors import SetupError
 from spm_live.publish.feed import Feed
@@ -143,7 +144,8 @@ def make_sources(settings: Settings, board: LiveBoard) -> Sequence[Source]:
         return folders
     watched = [folder.path for folder in settings.folders]
     options = settings.folders[0].read_options() if settings.folders else None
-    return [*folders, *sockets, *controllers, Handover(board, settings.live, inbox, watched, options)]
+    handover = Handover(board, settings.live, inbox, watched, options, senders=bool(sockets))
+    return [*folders, *sockets, *controllers, handover]
 
 
 def run_until_signalled(service: Service) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from spm_live.daemon.growing import LiveBoard
-from spm_live.daemon.handling import Handling
+from spm_live.daemon.handling import Handling, Stored
 from spm_live.daemon.notices import Notices
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import Worker, WorkerCrashError
@@ -78,9 +76,12 @@ class Following:
                 self._crashes.pop(job.key, None)
         return True
 
-    def frame_stored(self, message: Mapping[str, Any]) -> None:
+    def frame_stored(self, stored: Stored) -> None:
         """A frame was stored: its scan, where it was followed, is over."""
-        self._notices.finished(message, self.board.frame_stored(message))
+        scan, outdated = self.board.frame_stored(stored.message, stored.sample)
+        if outdated is not None:
+            self._handling.supersede(outdated, stored.message["id"])
+        self._notices.finished(stored.message, scan)
 
     def _crashed(self, job: LiveJob, crash: WorkerCrashError) -> None:
         self._status.count("worker_restarts" if crash.died else "retries")

@@ -8,20 +8,23 @@ and then its final map takes the place of the live one.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from spm_live.domain import FrameRef, ScanGeometry
+import numpy as np
+from numpy.typing import NDArray
+
+from spm_live.daemon.frame_memory import FrameMemory, StoredFrame
+from spm_live.daemon.scan_state import EndedScan, ScanState, scan_key
+from spm_live.domain import FrameRef
 from spm_live.live.follow import LiveJob, LiveResult
-from spm_live.publish.message import iso
-from spm_live.scanning import LiveMap, LiveScan, LiveState, ScanQuality
+from spm_live.scanning import LiveScan, LiveState
 from spm_live_drivers.growing import (
     GrowingError,
     GrowingEvent,
@@ -40,78 +43,15 @@ TELL_PERIOD_S = 1.0
 """A scan whose lines wait for the worker is told again after this time, so that its progress is seen."""
 MOST_SCANS = 32
 """Scans on the board; of more, the oldest that are over go first, then the oldest of all."""
-REMEMBERED_FRAMES = 200
-"""Frames stored lately: a file may be there before the end of its scan is told."""
 REMEMBERED_SCANS = 500
 """Scans that are over: a sender that tells one once more, because a receipt was lost, must not begin it anew."""
 SILENT_S = 900.0
 """A scan of which nothing was heard for so long, and for 30 of its lines, is taken for lost: its sender died. If it is
 told on after all, it is asked for from its start."""
-SAME_PLACE = 0.01
-"""Part of its size by which the centre of a scan may differ from that of its file: one is text, one is float32."""
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True, eq=False)
-class _Scan:
-    """What is known of one scan; changed only under the board's lock."""
-
-    key: str
-    source: str
-    sender: str
-    growing: GrowingFrame
-    begun: datetime
-    updated: datetime
-    state: LiveState = LiveState.SCANNING
-    outcome: ScanOutcome | None = None
-    ended_s: float = 0.0
-    heard_s: float = 0.0
-    first: tuple[int, float] | None = None
-    """Lines and monotonic time when lines were told first."""
-    worked: int = 0
-    """Lines that the worker has seen."""
-    untold: int = 0
-    """Updates since the last job was taken."""
-    overtaken: int = 0
-    revision: int = 0
-    map: LiveMap | None = None
-    quality: ScanQuality | None = None
-    preview: bytes = b""
-    preview_due_s: float = 0.0
-    told_s: float = 0.0
-    served_s: float = 0.0
-    failed: bool = False
-    saved_as: str = ""
-    frame_id: int | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EndedScan:
-    """A scan that is over and of which no frame is stored yet.
-
-    Parameters
-    ----------
-    key, sender : str
-        Which.
-    growing : GrowingFrame
-        As far as it was told.
-    outcome : ScanOutcome
-        How it ended.
-    saved_as : str
-        Path of its file, or empty.
-    waited_s : float
-        Time since it ended.
-    """
-
-    key: str
-    sender: str
-    growing: GrowingFrame
-    outcome: ScanOutcome
-    saved_as: str
-    waited_s: float
 
 
 class LiveBoard:
@@ -142,11 +82,10 @@ class LiveBoard:
         self._clock = clock
         self._now = now
         self._lock = threading.RLock()
-        self._scans: dict[str, _Scan] = {}
+        self._scans: dict[str, ScanState] = {}
         self._over: list[str] = []
         self._gone: deque[str] = deque(maxlen=REMEMBERED_SCANS)
-        self._stored: deque[Mapping[str, Any]] = deque(maxlen=REMEMBERED_FRAMES)
-        self._taken: deque[int] = deque(maxlen=REMEMBERED_FRAMES)  # of these, the ones that are of a scan
+        self._frames = FrameMemory()
         self._overtaken = 0
 
     # --- from the sources --------------------------------------------------------------------------------------------
@@ -228,7 +167,7 @@ class LiveBoard:
             if (other.source, other.sender, other.state) == (source, sender, LiveState.ENDED):
                 self._forget(other)
         now = self._now()
-        scan = self._scans[key] = _Scan(key, source, sender, growing, now, now, heard_s=self._clock())
+        scan = self._scans[key] = ScanState(key, source, sender, growing, now, now, heard_s=self._clock())
         geometry = start.info.geometry
         logger.info(
             "%s: scan %s has begun, %d x %d px, %g x %g nm at %g°",
@@ -244,7 +183,7 @@ class LiveBoard:
             self._forget((over or list(self._scans.values()))[0])
         self._tell(scan)
 
-    def _extend(self, scan: _Scan, lines: ScanLines) -> None:
+    def _extend(self, scan: ScanState, lines: ScanLines) -> None:
         new = scan.growing.add(lines)
         if not new:
             return
@@ -258,7 +197,7 @@ class LiveBoard:
         if now_s - scan.told_s > TELL_PERIOD_S:
             self._tell(scan)
 
-    def _end(self, scan: _Scan, end: ScanEnd) -> None:
+    def _end(self, scan: ScanState, end: ScanEnd) -> None:
         scan.state, scan.outcome, scan.saved_as = LiveState.WAITING, end.outcome, end.saved_as
         scan.ended_s = self._clock()
         logger.info(
@@ -270,13 +209,13 @@ class LiveBoard:
             scan.growing.start.info.geometry.rows,
             f", saved as {end.saved_as}" if end.saved_as else "",
         )
-        for message in self._stored:
-            if _is_file_of(message, scan) and _is_newer(message, scan):
-                self._replace(scan, int(message["id"]))
-                return
+        stored = self._frames.find(scan)
+        if stored is not None:
+            self._replace(scan, stored)
+            return
         self._tell(scan)
 
-    def _running(self, source: str) -> list[_Scan]:
+    def _running(self, source: str) -> list[ScanState]:
         return [scan for scan in self._scans.values() if scan.source == source and scan.state is LiveState.SCANNING]
 
     # --- to and from the worker --------------------------------------------------------------------------------------
@@ -351,28 +290,33 @@ class LiveBoard:
     def remember(self, messages: Iterable[Mapping[str, Any]]) -> None:
         """Frames that were stored before this run: a sender may tell their scans again."""
         with self._lock:
-            self._stored.extend(messages)
+            self._frames.remember(messages)
 
-    def frame_stored(self, message: Mapping[str, Any]) -> LiveScan | None:
-        """A frame was stored: where it is the file of a scan on the board, it takes the scan's place.
+    def frame_stored(
+        self, message: Mapping[str, Any], sample: NDArray[np.float32] | None = None
+    ) -> tuple[LiveScan | None, int | None]:
+        """A frame was stored: where it is that of a scan on the board, it takes the scan's place.
 
         Parameters
         ----------
         message : mapping
             The frame's message.
+        sample : (rows, n) float32 array or None
+            Of its values (:func:`spm_live.likeness.sample_rows`), to know it by where its name was not told.
 
         Returns
         -------
-        LiveScan or None
+        scan : LiveScan or None
             The scan that was replaced.
+        outdated : int or None
+            The frame that was put together from lines of the same scan, because its file came so late.
         """
-        brief = {name: value for name, value in message.items() if name != "molecules"}
         with self._lock:
-            self._stored.append(brief)
+            frame = self._frames.add(message, sample)
             for scan in self._scans.values():
-                if scan.state is LiveState.WAITING and _is_file_of(brief, scan):
-                    return self._replace(scan, int(brief["id"]))
-        return None
+                if scan.state is LiveState.WAITING and self._frames.is_of(frame, scan):
+                    return self._replace(scan, frame), None
+            return None, self._frames.kept_for(frame)
 
     def ended(self) -> list[EndedScan]:
         """Scans that are over and whose file was not worked on yet."""
@@ -399,45 +343,17 @@ class LiveBoard:
             if key in self._scans:
                 self._scans[key].saved_as = saved_as
 
-    def candidates(self, key: str) -> list[Mapping[str, Any]]:
-        """Frames that may be those of a scan whose file nobody named, by where they lie and when they were stored."""
-        with self._lock:
-            scan = self._scans.get(key)
-            if scan is None:
-                return []
-            begun = str(iso(scan.begun))
-            return [
-                message
-                for message in self._stored
-                if str(message["processed"]) > begun
-                and message["id"] not in self._taken
-                and message["direction"] == scan.growing.start.info.direction
-                and _shows_its_place(message, scan)
-            ]
-
-    def take_frame(self, key: str, message: Mapping[str, Any]) -> None:
-        """A stored frame was found to be that of a scan."""
-        with self._lock:
-            scan = self._scans.get(key)
-            if scan is not None and scan.state is LiveState.WAITING:
-                scan.saved_as = str(message["source"])
-                self._replace(scan, int(message["id"]))
-
-    def _replace(self, scan: _Scan, frame_id: int) -> LiveScan:
-        self._taken.append(frame_id)
-        scan.state, scan.frame_id = LiveState.REPLACED, frame_id
-        logger.info(
-            "%s: scan %s has become frame %d, %.1f s after its end",
-            scan.sender,
-            scan.growing.start.scan,
-            frame_id,
-            self._clock() - scan.ended_s,
-        )
+    def _replace(self, scan: ScanState, frame: StoredFrame) -> LiveScan:
+        self._frames.take(frame.id)
+        scan.state, scan.frame_id = LiveState.REPLACED, frame.id
+        scan.saved_as = scan.saved_as or str(frame.message["source"])
+        waited_s = self._clock() - scan.ended_s
+        logger.info("%s has become frame %d, %.1f s after its end", scan.name, frame.id, waited_s)
         told = self._tell(scan)
         self._forget(scan)
         return told
 
-    def _forget(self, scan: _Scan) -> None:
+    def _forget(self, scan: ScanState) -> None:
         self._scans.pop(scan.key, None)
         self._over.append(scan.key)
         self._gone.append(scan.key)
@@ -447,7 +363,7 @@ class LiveBoard:
     def scans(self) -> Sequence[LiveScan]:
         """Every scan on the board, as it was last told; the oldest first."""
         with self._lock:
-            return [self._seen(scan) for scan in self._scans.values()]
+            return [scan.seen(self._clock()) for scan in self._scans.values()]
 
     def preview(self, key: str) -> bytes | None:
         """The newest picture of a scan, as PNG; None where there is none."""
@@ -461,75 +377,10 @@ class LiveBoard:
             scanning = sum(scan.state is LiveState.SCANNING for scan in self._scans.values())
             return {"scanning": scanning, "overtaken": self._overtaken}
 
-    def _tell(self, scan: _Scan) -> LiveScan:
+    def _tell(self, scan: ScanState) -> LiveScan:
         scan.revision += 1
         scan.told_s = self._clock()
-        seen = self._seen(scan)
+        seen = scan.seen(self._clock())
         self._publish(seen)
         self.told(seen)
         return seen
-
-    def _seen(self, scan: _Scan) -> LiveScan:
-        growing = scan.growing
-        return LiveScan(
-            key=scan.key,
-            source=scan.source,
-            scan=growing.start.scan,
-            state=scan.state,
-            revision=scan.revision,
-            info=replace(growing.start.info, complete_rows=growing.lines_done),
-            begun=scan.begun,
-            updated=scan.updated,
-            lines_missing=growing.lines_missing,
-            time_left_s=self._time_left(scan),
-            overtaken=scan.overtaken,
-            map=scan.map,
-            quality=scan.quality,
-            saved_as=scan.saved_as,
-            frame_id=scan.frame_id,
-        )
-
-    def _time_left(self, scan: _Scan) -> float | None:
-        """By the instrument's own line time, else by the lines that came since the first were told."""
-        if scan.state is not LiveState.SCANNING:
-            return None
-        growing = scan.growing
-        left = growing.start.info.geometry.rows - growing.lines_done
-        line_time_s = growing.start.line_time_s
-        if line_time_s is None and scan.first is not None and growing.lines_done > scan.first[0]:
-            line_time_s = (self._clock() - scan.first[1]) / (growing.lines_done - scan.first[0])
-        return None if line_time_s is None else left * line_time_s
-
-
-def scan_key(source: str, sender: str, scan: str) -> str:
-    """Name a scan so that it fits an address: hex digits."""
-    told = "\0".join((source, sender, scan)).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(told).hexdigest()[:16]
-
-
-def _is_file_of(message: Mapping[str, Any], scan: _Scan) -> bool:
-    """Whether a stored frame is the file of a scan: it has the name, and shows the same place."""
-    if not scan.saved_as or message["name"] != FrameRef(scan.saved_as).name:
-        return False
-    return _shows_its_place(message, scan)
-
-
-def _shows_its_place(message: Mapping[str, Any], scan: _Scan) -> bool:
-    geometry: ScanGeometry = scan.growing.start.info.geometry
-    if (message["rows"], message["columns"]) != (geometry.rows, geometry.columns):
-        return False
-    return all(
-        abs(float(there) - here) <= SAME_PLACE * size
-        for there, here, size in zip(message["center_nm"], geometry.center_nm, geometry.size_nm, strict=True)
-    )
-
-
-def _is_newer(message: Mapping[str, Any], scan: _Scan) -> bool:
-    """Whether a frame of that name, stored before the end of the scan was told, can be of this scan.
-
-    The whole path tells; where it is seen under another one, the frame must have been stored after the scan began.
-    """
-    path = str(message["source"]).replace("\\", "/")
-    if path.endswith(scan.saved_as.replace("\\", "/")):
-        return True
-    return str(message["processed"]) > str(iso(scan.growing.start.info.started or scan.begun))

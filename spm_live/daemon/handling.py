@@ -11,9 +11,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from spm_live.daemon.status import StatusBoard
 from spm_live.daemon.worker import Worker, WorkerCrashError
@@ -37,6 +41,14 @@ STOP_GRACE_S = 7.0
 """A frame in hand when the daemon is told to stop gets this long; what is not done then is found at the next start."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """A frame that was stored: its message, and a sample of its values (:func:`spm_live.likeness.sample_rows`)."""
+
+    message: Message
+    sample: NDArray[np.float32] | None
 
 
 class Handling:
@@ -70,13 +82,13 @@ class Handling:
         self._stopping = stopping
         self._stop_seen_s: float | None = None
 
-    def handle(self, arrival: Arrival, worker: Worker) -> Message | None:
+    def handle(self, arrival: Arrival, worker: Worker) -> Stored | None:
         """Bring one arrival to its end: a stored map, a stored fault, or a duplicate.
 
         Returns
         -------
-        dict or None
-            The message of a frame that was stored just now.
+        Stored or None
+            A frame that was stored just now.
 
         Raises
         ------
@@ -124,6 +136,10 @@ class Handling:
         self._metrics.observe_fault(fault)
         self._feed.publish("fault", fault_message(fault_id, fault))
         logger.warning("%s: %s: %s", fault.source, fault.stage, fault.reason)
+
+    def supersede(self, outdated: int, frame_id: int) -> None:
+        """Let a frame take the place of one that was put together from lines, and tell it again."""
+        self._feed.publish("frame", self.stored(lambda: self._store.supersede(outdated, frame_id)))
 
     def stored(self, action: Callable[[], T]) -> T:
         """Do something with the store, waiting while the disk is full or away: a result is never thrown away.
@@ -177,7 +193,7 @@ class Handling:
         logger.info("%s: the same content as frame %d, which is stored already", arrival.path.name, known)
         self._let_go(arrival)
 
-    def _keep(self, arrival: Arrival, key: FileKey, processed: Processed) -> Message | None:
+    def _keep(self, arrival: Arrival, key: FileKey, processed: Processed) -> Stored | None:
         saved = self.stored(lambda: self._store.save(processed, file=key))
         if saved.new:
             lag_s = time.monotonic() - arrival.ready_s
@@ -188,7 +204,7 @@ class Handling:
             name = processed.map.frame.ref.name
             logger.info("%s: %s, %.2f s after it was ready", name, sentence(processed.map), lag_s)
         self._let_go(arrival)
-        return saved.message if saved.new else None
+        return Stored(saved.message, processed.sample) if saved.new and saved.message is not None else None
 
     def _let_go(self, arrival: Arrival) -> None:
         """Remove a file that is the source's own: what came of it is on the disk when the store returns."""

@@ -175,12 +175,12 @@ class Daemon:
     def _handle(self, arrival: Arrival, tries: int) -> None:
         self._board.take_in_hand(str(arrival.path))
         try:
-            message = self._handling.handle(arrival, self._worker)
+            stored = self._handling.handle(arrival, self._worker)
             self._late_spectra.frame_stored(arrival.path, arrival.options.timezone)
-            if message is not None:
-                self._following.frame_stored(message)
+            if stored is not None:
+                self._following.frame_stored(stored)
                 if self._settings.live.track:
-                    self._series.frame_stored(message["id"])
+                    self._series.frame_stored(stored.message["id"])
         except NotReadyError as error:
             if tries < NOT_READY_TRIES:
                 heapq.heappush(self._later, _Later(time.monotonic() + NOT_READY_RETRY_S, tries + 1, arrival))

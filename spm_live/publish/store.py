@@ -206,6 +206,30 @@ class Store(LinkStore):
             connection.execute("INSERT INTO previews VALUES (?, ?, ?)", pictures)
         return Saved(frame_id, new=True, message=message)
 
+    def supersede(self, outdated: int, frame_id: int) -> Message:
+        """Let one frame take the place of another.
+
+        Returns
+        -------
+        dict
+            The message of the frame that is left, as it is now.
+
+        Raises
+        ------
+        ValueError
+            If there is no such frame.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE frames SET superseded_by = :new WHERE id = :old "
+                "AND EXISTS (SELECT 1 FROM frames WHERE id = :new)",
+                {"new": frame_id, "old": outdated},
+            )
+        message = self.frame(frame_id)
+        if message is None:
+            raise ValueError(f"there is no frame {frame_id}")
+        return message
+
     def save_fault(self, fault: Fault, *, file: FileKey | None = None) -> int:
         """Keep a fault and, with it, that its file needs no second look.
 

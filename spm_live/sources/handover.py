@@ -11,11 +11,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from spm_live.domain import Fault, FileStatus, Frame, ReadOptions, SourceStatus
 from spm_live.errors import FrameError
@@ -23,7 +23,6 @@ from spm_live.settings_live import LiveSettings
 from spm_live.sources import Arrival, Known, Put, Report, StoppedError
 from spm_live.sources.courier import Courier
 from spm_live.sources.inbox import Inbox
-from spm_live.sources.same_scan import shows_the_scan
 from spm_live_drivers.growing import GrowingFrame, ScanOutcome
 from spm_live_drivers.registry import find_reader
 from spm_live_drivers.wire import decode, encode_frame
@@ -34,9 +33,7 @@ FORMAT = "growing"
 """Format of a frame that was put together from lines; the file of the scan takes its place if it comes after all."""
 PERIOD_S = 0.3
 UNNAMED_S = 15.0
-"""A scan of which nobody said how its file is called is compared for so long with what comes into watched folders."""
-COMPARED = 500
-"""Pairs of scan and frame that are remembered as unlike."""
+"""A scan of which nobody said how its file is called is compared for so long with the frames that come."""
 HANDED_OVER = 100
 """Scans that are remembered as handed over."""
 
@@ -73,14 +70,6 @@ class Board(Protocol):
         """The frame of a scan will be known by this name."""
         ...
 
-    def candidates(self, key: str) -> Sequence[Mapping[str, Any]]:
-        """Stored frames that may be those of a scan whose file nobody named."""
-        ...
-
-    def take_frame(self, key: str, message: Mapping[str, Any]) -> None:
-        """A stored frame was found to be that of a scan."""
-        ...
-
 
 class Handover:
     """Sees to it that every finished scan becomes a frame.
@@ -97,6 +86,8 @@ class Handover:
         Folders whose files come by themselves.
     options : ReadOptions or None
         How a file that is handed over from here is read.
+    senders : bool
+        Whether files are sent by agents too.
     clock : callable
         Monotonic time in s.
     """
@@ -111,6 +102,7 @@ class Handover:
         watched: Sequence[Path] = (),
         options: ReadOptions | None = None,
         *,
+        senders: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._board = board
@@ -118,13 +110,13 @@ class Handover:
         self._inbox = inbox
         self._watched = [folder.absolute() for folder in watched]
         self._options = options or ReadOptions()
+        self._files_come = bool(self._watched) or senders
         self._clock = clock
         self._courier = Courier(self.name, inbox, clock)
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._handed: deque[str] = deque(maxlen=HANDED_OVER)
-        self._unlike: deque[tuple[str, int]] = deque(maxlen=COMPARED)
-        self._counters = dict.fromkeys(("files", "found", "kept", "without_file"), 0)
+        self._counters = dict.fromkeys(("files", "kept", "without_file"), 0)
         self._trouble = ""
 
     def start(self, put: Put, report: Report, known: Known) -> None:
@@ -183,8 +175,6 @@ class Handover:
                     self._board.end_without_file(scan.key)  # its file became a fault, or a duplicate
             elif scan.saved_as and self._hand_over_file(scan, put, known):
                 self._handed.append(scan.key)
-            elif not scan.saved_as and self._find_frame(scan):
-                self._counters["found"] += 1
             elif scan.waited_s > self._patience(scan):
                 self._without_file(scan)
 
@@ -192,19 +182,7 @@ class Handover:
         """How long to wait for the file of a scan, in s; not at all where none can come by itself and none is named."""
         if scan.saved_as:
             return self._settings.file_wait_s
-        return min(UNNAMED_S, self._settings.file_wait_s) if self._watched else -1.0
-
-    def _find_frame(self, scan: Ended) -> bool:
-        """Find the frame of a scan among those that were stored, by what it shows."""
-        for message in self._board.candidates(scan.key):
-            pair = (scan.key, int(message["id"]))
-            if pair in self._unlike:
-                continue
-            if shows_the_scan(message, scan.growing, self._options):
-                self._board.take_frame(scan.key, message)
-                return True
-            self._unlike.append(pair)
-        return False
+        return min(UNNAMED_S, self._settings.file_wait_s) if self._files_come else -1.0
 
     def _hand_over_file(self, scan: Ended, put: Put, known: Known) -> bool:
         """Hand over a file that nobody else will bring, once it is complete."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spm_live.daemon.growing import LiveBoard
 from spm_live.domain import FrameInfo, FrameRef, ModelIdentity, ScanDirection, ScanGeometry, Trace
+from spm_live.likeness import sample_rows
 from spm_live.live.follow import LiveJob, LiveResult
 from spm_live.publish.message import iso
 from spm_live.scanning import LiveCount, LiveMap, LiveScan, LiveState, ScanQuality
@@ -44,6 +45,7 @@ def stored(name: str, frame_id: int = 7, **changed: Any) -> dict[str, Any]:
         "rows": ROWS,
         "columns": COLUMNS,
         "center_nm": [5.0, -3.0],
+        "format": "nanonis-sxm",
         "processed": iso(BEGUN + timedelta(hours=1)),
         "molecules": [],
     }
@@ -100,8 +102,8 @@ def test_a_scan_is_told_from_its_start_to_the_frame_that_replaces_it() -> None:
         assert bench.told[-1].time_left_s == 2.0 * (ROWS - row - 1)
     assert bench.tell(ScanEnd("s1", ScanOutcome.FINISHED, "C:\\data\\a.sxm"))
     assert bench.told[-1].state is LiveState.WAITING
-    assert bench.board.frame_stored(stored("b.sxm")) is None
-    replaced = bench.board.frame_stored(stored("a.sxm"))
+    assert bench.board.frame_stored(stored("b.sxm")) == (None, None)
+    replaced, _ = bench.board.frame_stored(stored("a.sxm"))
     assert replaced is not None
     assert (bench.told[-1].state, bench.told[-1].frame_id) == (LiveState.REPLACED, 7)
     assert bench.board.scans() == []
@@ -119,31 +121,68 @@ def test_a_file_that_was_stored_before_the_end_was_told_takes_over_at_once() -> 
     assert bench.told[-1].state is LiveState.REPLACED
 
 
-def test_frames_that_may_be_of_a_scan_without_a_name_are_told_and_each_is_taken_once() -> None:
+def seen_values(rows: int = ROWS) -> np.ndarray:
+    """What the lines of this test hold, NaN below the first so many rows."""
+    data = np.add.outer(np.arange(ROWS), np.arange(COLUMNS)).astype(np.float32)
+    data[rows:] = np.nan
+    return data
+
+
+@pytest.mark.parametrize(
+    ("changed", "values", "found"),
+    [
+        ({}, seen_values(), True),
+        ({"direction": "up"}, seen_values(), False),
+        ({"center_nm": [6.0, -3.0]}, seen_values(), False),
+        ({"channel": "Current"}, seen_values(), False),
+        ({}, seen_values() * np.float32(1.001), False),
+        ({}, seen_values(8), False),  # the file lacks lines that were seen
+    ],
+)
+@pytest.mark.parametrize("late", [True, False])
+def test_a_file_that_nobody_named_is_known_by_what_it_shows(
+    changed: dict[str, Any], values: np.ndarray, found: bool, late: bool
+) -> None:
     bench = Bench()
-    for scan in ("s1", "s2"):
-        bench.tell(start(scan))
-        bench.tell(lines(scan, 0, ROWS))
-        bench.tell(ScanEnd(scan, ScanOutcome.FINISHED))
-    first, second = (scan.key for scan in bench.board.scans())
-    for number, changed in enumerate(
-        (
-            {"direction": "up"},
-            {"direction": "down", "center_nm": [6.0, -3.0]},
-            {"direction": "down", "processed": iso(BEGUN - timedelta(hours=1))},
-            {"direction": "down"},
-        )
-    ):
-        bench.board.frame_stored(stored(f"{number}.sxm", number, **changed))
-    (found,) = bench.board.candidates(first)
-    assert found["id"] == 3
-    bench.board.take_frame(first, found)
-    assert (bench.told[-1].key, bench.told[-1].state, bench.told[-1].frame_id) == (first, LiveState.REPLACED, 3)
-    assert bench.told[-1].saved_as == "/data/3.sxm"
-    assert bench.board.candidates(second) == []
-    assert bench.board.candidates(first) == []
-    bench.board.take_frame(first, found)
-    assert [scan.key for scan in bench.board.scans()] == [second]
+    bench.tell(start())
+    bench.tell(lines("s1", 0, 10))  # the last two were not seen
+    frame = stored("x.sxm", **{"direction": "down", "channel": "Z", "format": "nanonis-sxm", **changed})
+    if not late:
+        bench.board.frame_stored(frame, sample_rows(values))
+    bench.tell(ScanEnd("s1", ScanOutcome.FINISHED))
+    if late:
+        bench.board.frame_stored(frame, sample_rows(values))
+    assert (bench.told[-1].state is LiveState.REPLACED) is found
+    assert (bench.told[-1].saved_as == "/data/x.sxm") is found
+
+
+def test_one_frame_is_that_of_one_scan() -> None:
+    bench = Bench()
+    frame = stored("x.sxm", direction="down", channel="Z", format="nanonis-sxm")
+    bench.tell(start("s1"))
+    bench.tell(lines("s1", 0, ROWS))
+    bench.board.frame_stored(frame, sample_rows(seen_values()))
+    bench.tell(ScanEnd("s1", ScanOutcome.FINISHED))
+    bench.tell(start("s2"))
+    bench.tell(lines("s2", 0, ROWS))
+    bench.tell(ScanEnd("s2", ScanOutcome.FINISHED))
+    assert [(scan.scan, scan.state) for scan in bench.board.scans()] == [("s2", LiveState.WAITING)]
+
+
+def test_a_file_that_comes_after_its_scan_was_kept_outdates_what_was_kept() -> None:
+    bench = Bench()
+    bench.tell(start())
+    bench.tell(lines("s1", 0, ROWS))
+    bench.tell(ScanEnd("s1", ScanOutcome.FINISHED))
+    bench.board.name_file(bench.told[-1].key, "stm/s1")
+    kept = stored("s1", 3, source="stm/s1", direction="down", channel="Z", format="growing")
+    replaced, outdated = bench.board.frame_stored(kept, sample_rows(seen_values()))
+    assert replaced is not None
+    assert outdated is None
+    other = stored("other.sxm", 4, direction="down", channel="Z", format="nanonis-sxm")
+    assert bench.board.frame_stored(other, sample_rows(seen_values() + np.float32(1))) == (None, None)
+    late = stored("late.sxm", 5, direction="down", channel="Z", format="nanonis-sxm")
+    assert bench.board.frame_stored(late, sample_rows(seen_values())) == (None, 3)
 
 
 @pytest.mark.parametrize("changed", [{"rows": 13}, {"columns": 9}, {"center_nm": [6.0, -3.0]}, {"name": "b.sxm"}])
@@ -152,7 +191,7 @@ def test_a_frame_of_another_place_or_name_replaces_nothing(changed: dict[str, An
     bench.tell(start())
     bench.tell(lines("s1", 0, ROWS))
     bench.tell(ScanEnd("s1", ScanOutcome.FINISHED, "/data/a.sxm"))
-    assert bench.board.frame_stored(stored("a.sxm") | changed) is None
+    assert bench.board.frame_stored(stored("a.sxm") | changed) == (None, None)
 
 
 def test_an_old_frame_of_the_same_name_is_not_taken_for_the_scan() -> None:

@@ -146,6 +146,16 @@ def test_the_file_of_a_scan_takes_the_place_of_the_lines_that_were_kept_of_it(st
     assert [frame["id"] for frame in store.frames(10)] == [late.id, other.id]
 
 
+def test_a_frame_takes_the_place_of_another_when_that_is_found_out_later(store):
+    kept, late = store.save(made("kept")), store.save(made("late"))
+    message = store.supersede(kept.id, late.id)
+    assert (message["id"], message["supersedes"]) == (late.id, [kept.id])
+    assert [frame["id"] for frame in store.frames(10)] == [late.id]
+    with pytest.raises(ValueError, match="no frame"):
+        store.supersede(late.id, 99)
+    assert [frame["id"] for frame in store.frames(10)] == [late.id]
+
+
 def test_frames_are_listed_newest_first_a_page_at_a_time(store):
     ids = [store.save(made(number)).id for number in range(7)]
     first = store.frames(3)

@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from spm_live.domain import Fault, FrameInfo, FrameRef, ReadOptions, ScanGeometry, Trace
+from spm_live.domain import Fault, FrameInfo, FrameRef, ScanGeometry, Trace
 from spm_live.settings_live import LiveSettings
 from spm_live.sources import Arrival
 from spm_live.sources.handover import Handover
 from spm_live.sources.inbox import Inbox
-from spm_live.sources.same_scan import shows_the_scan
 from spm_live_drivers.formats.nanonis_writer import SxmChannel, SxmSettings, write_sxm
 from spm_live_drivers.growing import GrowingFrame, ScanLines, ScanOutcome, ScanStart
 from spm_live_drivers.registry import read_frame
@@ -44,14 +42,6 @@ class FakeBoard:
     over: list[Over] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     named: dict[str, str] = field(default_factory=dict)
-    stored: list[dict[str, Any]] = field(default_factory=list)
-    taken: dict[str, int] = field(default_factory=dict)
-
-    def candidates(self, key: str) -> list[dict[str, Any]]:
-        return self.stored
-
-    def take_frame(self, key: str, message: dict[str, Any]) -> None:
-        self.taken[key] = message["id"]
 
     def ended(self) -> list[Over]:
         return [scan for scan in self.over if scan.key not in self.given_up]
@@ -116,7 +106,7 @@ def write_scan(path: Path) -> None:
 
 
 def test_a_scan_that_was_not_saved_is_kept_as_it_was_seen_and_once(desk: Desk) -> None:
-    desk.board.over = [Over("k", seen())]
+    desk.board.over = [Over("k", seen(), waited_s=20)]
     desk.look()
     desk.look()
     assert desk.came.wait(10)
@@ -130,36 +120,15 @@ def test_a_scan_that_was_not_saved_is_kept_as_it_was_seen_and_once(desk: Desk) -
     assert desk.faults == []
 
 
-def test_a_scan_whose_file_nobody_named_is_found_by_what_it_shows(desk: Desk, folder: Path) -> None:
-    paths = [folder / "watched" / name for name in ("other.sxm", "mine.sxm")]
-    values = np.random.default_rng(1).normal(0, 1e-10, (2, 8, 8)).astype(np.float32)
-    for path, data in zip(paths, values, strict=True):
-        write_sxm(path, (SxmChannel(14, "Z", "m", data, data, 1e-8),), GEOMETRY, SxmSettings(datetime(2026, 11, 22)))
-    scan = seen(0)
-    scan.add(ScanLines("s1", 0, values[1][:6]))  # its end was not seen
-    desk.board.over = [Over("k", scan, waited_s=1)]
-    desk.board.stored = [{"id": 3, "source": "elsewhere/a.sxm"}, {"id": 4, "source": str(paths[0])}]
+def test_a_scan_whose_file_nobody_named_is_given_time_where_files_come_by_themselves(desk: Desk) -> None:
+    scan = Over("k", seen(), waited_s=14)
+    desk.board.over = [scan]
     desk.look()
-    assert desk.board.taken == {}
-    assert desk.board.given_up == []
-    desk.board.stored.append({"id": 5, "source": str(paths[1])})
+    assert desk.handover.status().counters["kept"] == 0
+    scan.waited_s = 16
     desk.look()
-    assert desk.board.taken == {"k": 5}
-    assert desk.arrived == []
-
-
-def test_a_file_that_lacks_a_line_of_the_scan_is_not_its_file(folder: Path) -> None:
-    data = np.random.default_rng(1).normal(0, 1e-10, (8, 8)).astype(np.float32)
-    scan = seen(0)
-    scan.add(ScanLines("s1", 0, data))
-    whole, cut = (folder / "watched" / name for name in ("whole.sxm", "cut.sxm"))
-    short = data.copy()
-    short[7] = np.nan
-    for path, plane in ((whole, data), (cut, short)):
-        write_sxm(path, (SxmChannel(14, "Z", "m", plane, plane, 1e-8),), GEOMETRY, SxmSettings(datetime(2026, 11, 22)))
-    assert shows_the_scan({"source": str(whole)}, scan, ReadOptions())
-    assert not shows_the_scan({"source": str(cut)}, scan, ReadOptions())
-    assert not shows_the_scan({"source": str(whole)}, seen(0), ReadOptions()), "nothing was seen of it"
+    assert desk.handover.status().counters["kept"] == 1
+    assert desk.came.wait(10)
 
 
 def test_a_file_on_this_machine_that_nobody_watches_is_handed_over_once_it_is_complete(

@@ -246,6 +246,23 @@ def test_a_frame_without_a_scanned_pixel_has_an_empty_map(
     assert cv2.imdecode(np.frombuffer(recognition.preview_png(), np.uint8), cv2.IMREAD_GRAYSCALE).max() == 0
 
 
+@pytest.mark.parametrize("levelling", list(Levelling))
+@pytest.mark.parametrize("pitch", [None, 0.03, 0.4])
+@pytest.mark.parametrize("shape", [(40, 1), (1, 40), (1, 1), (20, 3)])
+def test_the_smallest_frames_have_a_map(
+    blob_detector: Make, info_of: Make, shape: tuple[int, int], pitch: float | None, levelling: Levelling
+) -> None:
+    info = info_of(*shape)
+    detector = blob_detector(nm_per_px=pitch, levelling=levelling, contrast=(0.005, 0.995))
+    picture = np.random.default_rng(2).normal(size=shape).astype(np.float32)
+    picture[shape[0] // 2, 0] = np.nan
+    recognition = LiveRecognition(detector, info)
+    found = advanced(recognition, info, picture, [1] * shape[0])[-1]
+    assert found.settled_rows == shape[0]
+    assert found.scanned_area_nm2 == pytest.approx((picture.size - 1) * 0.01)
+    assert recognition.preview_png().startswith(b"\x89PNG")
+
+
 def test_bare_noise_is_not_stretched_to_the_full_range(blob_detector: Make, info_of: Make) -> None:
     noise = np.random.default_rng(1).normal(size=(64, 48)).astype(np.float32) * 1e-12
     detector = blob_detector(levelling=Levelling.ROWS, contrast=(0.005, 0.995))

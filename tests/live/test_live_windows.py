@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +35,7 @@ def test_no_row_is_left_between_what_is_settled_and_the_window(plan: WindowPlan)
 @given(plan=plans())
 def test_molecules_settle_every_eighth_of_a_tile_and_far_from_the_front(plan: WindowPlan) -> None:
     marks = [front for front in range(1, plan.rows + 1) if plan.settles(front)]
-    assert all(later - earlier == plan.step for earlier, later in zip(marks, marks[1:], strict=False))
+    assert all(later - earlier == plan.step for earlier, later in pairwise(marks))
     assert all(mark >= FEWEST_ROWS and mark < plan.rows for mark in marks)
     assert plan.step == max(1, plan.tile_rows // 8)
 

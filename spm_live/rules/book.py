@@ -105,7 +105,7 @@ class RuleBook:
             texts = [(rule, text) for rule in self._rules for text in _of_scan(rule, scan, standing, memory)]
         about = _about(scan, self._clock())
         subject = one_line(about.name) or f"scan {one_line(scan.scan)} of {one_line(scan.source)}"
-        return [replace(about, rule=rule.name, text=f"{subject}: {text}.") for rule, text in texts]
+        return [replace(about, rule=rule.name, text=_sentence(text, subject)) for rule, text in texts]
 
     def finished(self, message: Mapping[str, Any], replaced: LiveScan | None = None) -> list[Notice]:
         """Look at a frame that was stored, seen growing or not.
@@ -143,7 +143,7 @@ class RuleBook:
             frame_id=message["id"],
             lines=message["complete_rows"],
         )
-        return [replace(about, rule=rule.name, text=f"{one_line(about.name)}: {text}.") for rule, text in texts]
+        return [replace(about, rule=rule.name, text=_sentence(text, one_line(about.name))) for rule, text in texts]
 
     def _memory_of(self, message: Mapping[str, Any], replaced: LiveScan | None) -> _Told:
         names = [f"id {message['id']}", *(f"id {number}" for number in message["supersedes"])]
@@ -186,6 +186,11 @@ class RuleBook:
                 self._unknown.add(rule.label)
                 known = ", ".join(sorted(standing.counts)) or "none"
                 logger.warning("rule %s: the model knows no class %r, only %s", rule.name, rule.label, known)
+
+
+def _sentence(text: str, subject: str) -> str:
+    """What is so, then of which scan: where a sentence is cut, its beginning stays."""
+    return f"{text[0].upper()}{text[1:]}; {subject}."
 
 
 def _of_scan(rule: RuleSettings, scan: LiveScan, standing: Standing | None, memory: _Told) -> list[str]:

@@ -44,7 +44,7 @@ class TestCountAndCoverage:
         (notice,) = rules.scanning(make_scan(90, {"rod": 12}))
         assert (
             notice.text
-            == "scan 17 of nanonis lab: 12 molecules found (asked for: 10) after 90 of 256 lines (562.5 nm²)."
+            == "12 molecules found (asked for: 10) after 90 of 256 lines (562.5 nm²); scan 17 of nanonis lab."
         )
         assert (notice.rule, notice.key, notice.lines, notice.when) == ("count", "k1", 90, NOON)
         assert rules.scanning(make_scan(100, {"rod": 20})) == []
@@ -76,7 +76,7 @@ class TestCountAndCoverage:
         assert rules.scanning(make_scan(60, {"rod": 1}, coverage=float("nan"))) == []
         assert rules.scanning(make_scan(70, {"rod": 1}, coverage=0.3)) == []
         assert (
-            "coverage has reached 31.2 % (asked for: 30 %) after 80"
+            "Coverage has reached 31.2 % (asked for: 30 %) after 80"
             in texts(rules.scanning(make_scan(80, {"rod": 1}, coverage=0.312)))[0]
         )
 
@@ -108,8 +108,8 @@ class TestQualityAndTip:
         assert rules.scanning(make_scan(20, quality=bad)) == []
         assert rules.scanning(make_scan(40, quality=ScanQuality(40, Verdict.DOUBTFUL, ("hm",)))) == []
         assert texts(rules.scanning(make_scan(40, quality=bad))) == [
-            "scan 17 of nanonis lab: scan quality is bad after 40 of 256 lines: "
-            "lines do not resemble each other; 12 % of the pixels are streaks."
+            "Scan quality is bad after 40 of 256 lines: "
+            "lines do not resemble each other; 12 % of the pixels are streaks; scan 17 of nanonis lab."
         ]
         assert rules.scanning(make_scan(50, quality=bad)) == []
 
@@ -122,8 +122,8 @@ class TestQualityAndTip:
 
         assert told() == []
         assert told(131) == [
-            "scan 17 of nanonis lab: the tip changed after 131 of 256 lines "
-            "(height, 2.3 times the threshold of detection)."
+            "The tip changed after 131 of 256 lines "
+            "(height, 2.3 times the threshold of detection); scan 17 of nanonis lab."
         ]
         assert told(133) == []
         assert len(told(133, 180)) == 1
@@ -145,7 +145,7 @@ class TestNothingFound:
         rules = book(rule("nothing_found", lines=100))
         assert rules.scanning(make_scan(120, {"rod": 0}, worked=99)) == []
         assert texts(rules.scanning(make_scan(130, {"rod": 0}))) == [
-            "scan 17 of nanonis lab: no molecule after 130 of 256 lines (812.5 nm²)."
+            "No molecule after 130 of 256 lines (812.5 nm²); scan 17 of nanonis lab."
         ]
         assert rules.scanning(make_scan(140, {"rod": 0})) == []
 
@@ -156,13 +156,13 @@ class TestNothingFound:
     def test_bad_quality_is_said_with_it(self, make_scan: MakeScan) -> None:
         bad = ScanQuality(130, Verdict.BAD, ("forward and backward differ",))
         (text,) = texts(book(rule("nothing_found", lines=100)).scanning(make_scan(130, {"rod": 0}, quality=bad)))
-        assert text.endswith("(812.5 nm²); scan quality is bad: forward and backward differ.")
+        assert text.endswith("(812.5 nm²); scan quality is bad: forward and backward differ; scan 17 of nanonis lab.")
 
 
 class TestFinished:
     def test_the_counts_are_told(self, make_message: MakeMessage) -> None:
         (notice,) = book(rule("finished")).finished(make_message(7, {"rod": 3, "lobe": 0, "disc": 4}, coverage=0.123))
-        assert notice.text == ("sim_0001.sxm: finished with 7 molecules (disc 4, rod 3) on 1600 nm², coverage 12.3 %.")
+        assert notice.text == "Finished with 7 molecules (disc 4, rod 3) on 1600 nm², coverage 12.3 %; sim_0001.sxm."
         assert (notice.frame_id, notice.name, notice.lines, notice.key) == (7, "sim_0001.sxm", 256, "")
 
     def test_what_was_told_while_scanning_is_not_told_again(
@@ -219,14 +219,14 @@ class TestFinished:
         rules = book(rule("finished"))
         assert rules.scanning(make_scan(100, {"rod": 3}, state=LiveState.WAITING)) == []
         assert texts(rules.scanning(make_scan(100, {"rod": 3}, state=LiveState.ENDED))) == [
-            "scan 17 of nanonis lab: ended after 100 of 256 lines and no file came of it; "
-            "3 molecules on 625 nm², coverage 0 %."
+            "Ended after 100 of 256 lines and no file came of it; "
+            "3 molecules on 625 nm², coverage 0 %; scan 17 of nanonis lab."
         ]
         assert rules.scanning(make_scan(100, {"rod": 3}, state=LiveState.ENDED)) == []
 
     def test_a_frame_where_nothing_was_scanned_is_told(self, make_message: MakeMessage) -> None:
         (text,) = texts(book(rule("finished")).finished(make_message(1, {"rod": 0}, lines=0)))
-        assert text == "sim_0001.sxm: finished with 0 molecules on 0 nm², partial: 0 of 256 lines."
+        assert text == "Finished with 0 molecules on 0 nm², partial: 0 of 256 lines; sim_0001.sxm."
 
 
 class TestMemory:

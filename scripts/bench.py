@@ -2,7 +2,7 @@
 
 ::
 
-    python scripts/bench.py [convert|frame|latency|history|daemon-memory|recogniser|all]
+    python scripts/bench.py [convert|frame|latency|history|daemon-memory|recogniser|live|live-latency|nanonis|all]
 
 Ratios are taken side by side: every round runs both sides, and the median over the rounds counts. Needs the ``bench``
 and ``test`` extras; what is missing is told, not guessed. Exit code 1 if a goal was missed.
@@ -32,6 +32,9 @@ BENCHES = {
     "history": "bench_history",
     "daemon-memory": "bench_daemon_memory",
     "recogniser": "bench_recogniser",
+    "live": "bench_live",
+    "live-latency": "bench_live_latency",
+    "nanonis": "bench_nanonis",
 }
 BUSY = 0.5
 """Load per core from which the figures are not to be trusted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from spm_live.domain import Detections, FrameRef, ModelInput
 from spm_live.errors import FrameError
 
 _log = logging.getLogger(__name__)
+
+_CROWDED: deque[str] = deque(maxlen=64)
+"""Frames of which it was said that a tile holds too many: one that grows comes again with every line."""
 
 OUTPUTS = ("boxes", "scores", "classes", "masks")
 
@@ -41,7 +45,8 @@ def detect_tiles(run: RunBatch, batch: int, model_input: ModelInput, manifest: M
     for first, raw in _run(run, batch, model_input.tiles):
         used = _used(raw, model_input.ref, manifest)
         tile, slot = np.nonzero(used)
-        if used.all(axis=1).any():
+        if used.all(axis=1).any() and model_input.ref.source not in _CROWDED:
+            _CROWDED.append(model_input.ref.source)
             _log.warning(
                 "%s: all %d slots of a tile are taken, molecules may be missing", model_input.ref.source, used.shape[1]
             )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -63,6 +64,7 @@ class Tally:
     tracks: int = 0
     tracks_right: int = 0
     errors_nm: list[float] = field(default_factory=list)
+    spent_ms: list[float] = field(default_factory=list)
     methods: Counter[str] = field(default_factory=Counter)
 
     def figures(self) -> dict[str, float]:
@@ -82,6 +84,7 @@ class Tally:
             "tracks that reach back to the first sighting": self.tracks_right / max(self.tracks, 1),
             "drift error median nm": float(np.median(errors)),
             "drift error 95 % nm": float(np.quantile(errors, 0.95)),
+            "time of a pair of frames median ms": float(np.median(self.spent_ms)),
             "drifts wrong by over 0.5 nm": int((errors > 0.5).sum()) + self.lost_drifts,
         }
 
@@ -257,7 +260,9 @@ def follow_series(tally: Tally, seen: list[Seen]) -> None:
     previous = seen[0].frame
     track_of: dict[int, int] = {}
     for before, after in pairwise(seen):
+        began_s = time.perf_counter()
         links = follow(previous, after.frame)
+        tally.spent_ms.append(1e3 * (time.perf_counter() - began_s))
         count(tally, before, after, links)
         current = remember(previous, after.frame, links)
         for frame, ids in ((previous, before.ids), (current, after.ids)):

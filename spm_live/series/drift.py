@@ -18,8 +18,10 @@ REACH = 0.45
 """Largest drift that is looked for, as a part of the frame's shorter side."""
 SAME = 0.35
 """Two drifts closer than this, in widths of a molecule, are the same one."""
-CLEAR = 0.85
-"""Molecules prefer one drift to another where the other has fewer than this part of its confirmations."""
+CLEAR, HALF = 0.85, 0.5
+"""Molecules cannot tell a drift from another that has this part of its share, and this part of its confirmations."""
+SURER, FAIR = 1.5, 0.6
+"""Where the whitened pictures are so many times more alike, this part of its share is enough."""
 LEAST = 3
 """Fewer molecules than this confirm nothing."""
 LEAST_SHARE = 0.3
@@ -196,9 +198,21 @@ def _decide(previous: SeriesFrame, current: SeriesFrame, molecules: _Candidate, 
         return _drift(pictures, Method.PICTURES if few else Method.PICTURES_NOT_MOLECULES)
     if _same(current, molecules, pictures):
         return _drift(molecules, Method.BOTH)
-    if _molecules_say(pictures)[0] >= CLEAR * _molecules_say(molecules)[0]:
+    if _as_good(pictures, molecules):
         return _drift(pictures, Method.BOTH)
     return _drift(molecules, Method.MOLECULES_NOT_PICTURES)
+
+
+def _as_good(pictures: _Candidate, molecules: _Candidate) -> bool:
+    """Whether the molecules cannot tell the drift of the pictures from the one that they like best.
+
+    A larger drift leaves fewer that could confirm it, so shares are compared. Where the pictures are much surer of
+    theirs, a smaller share will do: so it is in a layer in which a model finds only a part of the molecules.
+    """
+    one, other = pictures.support, molecules.support
+    surer = pictures.fine_likeness >= SURER * molecules.fine_likeness
+    least = FAIR if surer else CLEAR
+    return one.share >= least * other.share and one.confirming >= HALF * other.confirming
 
 
 def _same(current: SeriesFrame, one: _Candidate, other: _Candidate) -> bool:

@@ -162,7 +162,7 @@ def only_of(told: NDArray[np.float32], true: NDArray[np.float32]) -> bool:
 
 
 polls = st.lists(st.tuples(st.integers(0, 2 * STEPS), st.integers(0, 3)), max_size=60)
-scanners = st.builds(Scanner, lines=st.integers(3, 12), mirrored=st.booleans(), up=st.booleans())
+scanners = st.builds(Scanner, lines=st.integers(4, 12), mirrored=st.booleans(), up=st.booleans())
 
 
 @given(scanners, polls, st.booleans(), st.integers(0, 2**31))
@@ -332,6 +332,7 @@ def test_a_frame_changed_in_mid_scan_is_a_new_scan_without_the_lines_before(
         assert np.isnan(after[:5]).all(), "lines of the frame before"
         assert same(after[5:], truth[0][5:])
     assert told.frames[told.order[1]].start.info.geometry.size_nm[0] == scanner.size_nm
+    assert not any("never came" in fault for fault in follow.faults())
 
 
 def test_a_changed_number_of_pixels_is_a_new_scan() -> None:
@@ -368,6 +369,123 @@ def test_a_dropped_line_stays_away_and_is_named(overwriting: bool) -> None:
     assert told.frames[told.order[0]].lines_missing == 1
     assert [fault for fault in follow.faults() if "line 3 never came" in fault]
     assert told.ends[told.order[0]].outcome is ScanOutcome.FINISHED
+
+
+@pytest.mark.parametrize("line", [1, 2, 5])
+@pytest.mark.parametrize("after", [1, 2, STEPS, STEPS + 1])
+def test_a_scan_begun_anew_before_it_was_known_where_it_is_tells_only_the_new_one(line: int, after: int) -> None:
+    """Between the first look and the second, one scan goes on by a piece and another one begins over it."""
+    rng = np.random.default_rng(16)
+    scanner = Scanner(8)
+    first, second = picture(rng, 8), picture(rng, 8)
+    scanner.begin(first, clear=True)
+    scanner.advance(line * STEPS + 1)
+    follow, told = follower(), Told()
+    look(follow, told, scanner.view())
+    scanner.advance(1)
+    scanner.begin(second, clear=False)
+    scanner.advance(after)
+    while not scanner.done:
+        look(follow, told, scanner.view())
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view(), over=True)
+    assert same(told.lines(-1)[0], second[0])
+    assert same(told.lines(-1)[1], second[1])
+    for scan in range(len(told.order) - 1):
+        assert only_of(told.lines(scan)[0], first[0])
+
+
+def test_the_same_picture_scanned_again_is_seen_once_the_buffer_was_cleared() -> None:
+    scanner = Scanner(6)
+    truth = picture(np.random.default_rng(17), 6)
+    scanner.begin(truth, clear=True)
+    scanner.advance(scanner.steps)
+    follow, told = follower(), Told()
+    look(follow, told, scanner.view())
+    scanner.begin(truth, clear=True)
+    while not scanner.done:
+        look(follow, told, scanner.view())
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view(), over=True)
+    assert same(told.lines(0)[0], truth[0])
+
+
+def test_a_line_dropped_in_one_trace_does_not_bring_back_the_picture_before() -> None:
+    rng = np.random.default_rng(18)
+    scanner = Scanner(8)
+    scanner.begin(picture(rng, 8), clear=True)
+    scanner.advance(scanner.steps)
+    old = scanner.buffer[1][3].copy()
+    scanner.begin(picture(rng, 8), clear=False)
+    follow, told = follower(), Told()
+    for _ in range(8):
+        look(follow, told, scanner.view())
+        scanner.advance(STEPS)
+        scanner.buffer[1][3] = old
+    look(follow, told, scanner.view(), over=True)
+    forward, backward = told.lines(0)
+    assert same(forward, scanner.truth[0])
+    assert np.isnan(backward[3]).all()
+    assert same(np.delete(backward, 3, 0), np.delete(scanner.truth[1], 3, 0))
+
+
+@pytest.mark.parametrize("dropped", [0, 1])
+@pytest.mark.parametrize("after", range(1, 3 * STEPS))
+def test_a_line_that_was_dropped_is_not_filled_by_the_next_scan(dropped: int, after: int) -> None:
+    rng = np.random.default_rng(19)
+    scanner = Scanner(8)
+    first, second = picture(rng, 8), picture(rng, 8)
+    scanner.begin(first, clear=True)
+    scanner.dropped = frozenset({dropped})
+    follow, told = follower(), Told()
+    for _ in range(6):
+        look(follow, told, scanner.view())
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view())
+    scanner.dropped = frozenset()
+    scanner.begin(second, clear=False)
+    scanner.advance(after)
+    while not scanner.done:
+        look(follow, told, scanner.view(), since_s=0.5)
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view(), over=True)
+    assert len(told.order) == 2
+    assert np.isnan(told.lines(0)[0][dropped]).all()
+    assert only_of(told.lines(0)[0], first[0])
+    assert same(told.lines(1)[0], second[0])
+
+
+def test_half_a_piece_is_not_the_end_of_a_line() -> None:
+    """Should pieces not come whole, the last pixel decides while the scan runs."""
+    empty = np.full((4, COLUMNS), np.nan, dtype=np.float32)
+    forward, backward = picture(np.random.default_rng(20), 4)
+    progress = Progress(empty.copy(), empty.copy())
+    now = [empty.copy(), empty.copy()]
+    now[0][0], now[1][0, 4:] = forward[0], backward[0, 4:]
+    assert progress.look(now[0].copy(), now[1].copy(), mirrored=False).lines.size == 0
+    now[1][0] = backward[0]
+    assert progress.look(now[0].copy(), now[1].copy(), mirrored=False).lines.tolist() == [0]
+
+
+def test_a_next_scan_elsewhere_is_told_from_its_first_line() -> None:
+    """Continuous scanning with a frame that is moved in between: nothing of the first look is of another scan."""
+    rng = np.random.default_rng(21)
+    scanner = Scanner(6)
+    truths = [picture(rng, 6) for _ in range(2)]
+    follow, told = follower(), Told()
+    for number, truth in enumerate(truths):
+        scanner.size_nm = 10.0 + number
+        scanner.begin(truth, clear=number == 0)
+        for _ in range(6):
+            scanner.advance(STEPS)
+            look(follow, told, scanner.view())
+            if number == 0 and scanner.done:
+                follow.note_saved("first.sxm")
+                look(follow, told, scanner.view())
+    look(follow, told, scanner.view(), over=True)
+    assert told.ends[told.order[0]] == ScanEnd(told.order[0], ScanOutcome.FINISHED, "first.sxm")
+    assert same(told.lines(1)[0], truths[1][0])
+    assert told.frames[told.order[1]].start.info.geometry.size_nm[0] == 11.0
 
 
 def test_a_line_that_comes_late_is_taken_in() -> None:

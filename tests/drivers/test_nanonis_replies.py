@@ -215,6 +215,8 @@ def test_long_and_foreign_texts_are_read() -> None:
     long = ["Z (m)", "y" * 300]
     assert decode(calls.SIGNAL_NAMES, names(long) + GOOD) == tuple(long)
     assert decode(calls.SIGNAL_NAMES, names(long, with_sizes=False) + GOOD) == tuple(long)
+    with pytest.raises(ReplyError, match="2147483647 texts announced"):
+        decode(calls.SIGNAL_NAMES, struct.pack(">ii", 5, 2**31 - 1) + string("Z (m)") + GOOD)
     with pytest.raises(ReplyError, match="announced"):
         decode(calls.SIGNAL_NAMES, struct.pack(">ii", 3, 1) + string("Z (m)") + GOOD)
 

@@ -54,6 +54,7 @@ class Controller:
         self.saved = ""
         self.up = False
         self.asked: list[str] = []
+        self.grabbed: list[int] = []
         self.instead: dict[str, Callable[[bytes], bytes]] = {}
         self.quiet = threading.Event()
         self._served: list[tuple[threading.Thread, socket.socket]] = []
@@ -81,6 +82,7 @@ class Controller:
                 return struct.pack(f">i{len(numbers)}iii", len(numbers), *numbers, COLUMNS, LINES)
             case "Scan.FrameDataGrab":
                 number, forward = struct.unpack(">II", body)
+                self.grabbed.append(number)
                 if number not in self.recorded:
                     raise RefusedError("not recorded")
                 return string(self.recorded[number]) + self.data(forward == 1) + struct.pack(">I", self.up)
@@ -281,6 +283,18 @@ def test_data_are_asked_for_at_most_once_a_line_however_often_one_polls(begin: B
     assert session.done() == 4
 
 
+def test_data_are_not_asked_for_more_often_while_the_end_is_waited_for(begin: Begin) -> None:
+    session = begin()
+    session.poll()
+    session.scan(LINES - 1)
+    before = session.controller.asked.count("Scan.FrameDataGrab")
+    waits = session.controller.asked.count("Scan.WaitEndOfScan")
+    for _ in range(200):  # 10 s, five lines
+        session.poll(0.05)
+    assert session.controller.asked.count("Scan.FrameDataGrab") - before <= 2 * 6
+    assert session.controller.asked.count("Scan.WaitEndOfScan") - waits >= 30
+
+
 @pytest.mark.parametrize("how", ["refused", "closed", "silent"])
 def test_a_controller_without_wait_end_of_line_is_polled(begin: Begin, how: str) -> None:
     session = begin(timeout_s=1.0)
@@ -347,6 +361,22 @@ def test_a_controller_that_comes_back_goes_on_with_the_same_scan(begin: Begin) -
     assert session.ends == []
     assert session.done() == LINES
     assert len([fault for fault in session.faults if "connection" in fault]) <= 2, "trouble that goes on is told once"
+
+
+def test_a_controller_that_comes_back_may_number_its_channels_otherwise(begin: Begin) -> None:
+    session = begin()
+    controller = session.controller
+    session.poll()
+    session.scan(3)
+    controller.leave()
+    session.poll()
+    controller.recorded, controller.release = {2: "Z (m)", 30: "Current (A)"}, 10771
+    controller.listen()
+    controller.done = 4
+    session.poll()
+    assert session.watch.trouble == ""
+    assert session.done() == 4
+    assert len(session.starts) == 1
 
 
 def test_a_controller_that_comes_back_with_another_scan_has_lost_the_one_before(begin: Begin) -> None:
@@ -420,6 +450,19 @@ def test_a_channel_that_is_not_recorded_is_trouble_with_a_way_out(begin: Begin) 
         session.watch._finder.forget()
         session.poll()
         assert "is not recorded: add it in the Scan module" in session.watch.trouble
+        # By index it is known beforehand what a number stands for; what stands in a slot shows in its data.
+        assert set(session.controller.grabbed) == ({0, 5} if by_slot else set())
+
+
+def test_the_index_of_another_channel_is_not_taken_for_a_slot(begin: Begin) -> None:
+    session = begin(by_slot=True)
+    controller = session.controller
+    controller.recorded = {3: "Z (m)", 9: "Current (A)"}
+    controller.names[9], controller.names[30] = "Z (m)", "Input 30 (V)"
+    session.poll()
+    session.scan(3)
+    assert set(controller.grabbed) == {3}
+    assert session.done() == 3
 
 
 def test_a_scan_whose_channel_is_gone_is_lost_and_does_not_hang(begin: Begin) -> None:

@@ -395,6 +395,45 @@ def test_a_scan_begun_anew_before_it_was_known_where_it_is_tells_only_the_new_on
         assert only_of(told.lines(scan)[0], first[0])
 
 
+def test_a_scan_begun_anew_is_found_by_its_forward_lines_alone() -> None:
+    """Line 1 of one scan goes on, then line 0 of the next one begins: line 0 is not complete by that."""
+    rng = np.random.default_rng(22)
+    scanner = Scanner(6)
+    scanner.begin(picture(rng, 6), clear=True)
+    scanner.advance(STEPS + 1)
+    follow, told = follower(), Told()
+    look(follow, told, scanner.view(backward=False))
+    scanner.advance(1)
+    second = picture(rng, 6)
+    scanner.begin(second, clear=False)
+    scanner.advance(1)
+    while not scanner.done:
+        look(follow, told, scanner.view(backward=False))
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view(backward=False), over=True)
+    assert len(told.order) == 1
+    assert same(told.frames[told.order[0]].lines(0)[0], second[0])
+
+
+def test_a_look_that_comes_a_whole_frame_late_tells_nothing_of_two_frames() -> None:
+    rng = np.random.default_rng(23)
+    scanner = Scanner(6)
+    first, second = picture(rng, 6), picture(rng, 6)
+    scanner.begin(first, clear=True)
+    scanner.advance(3 * STEPS + 1)
+    follow, told = follower(), Told()
+    look(follow, told, scanner.view())
+    scanner.advance(scanner.steps)
+    scanner.begin(second, clear=False)
+    scanner.advance(3 * STEPS)  # every line has changed since: three of each scan
+    while not scanner.done:
+        look(follow, told, scanner.view())
+        scanner.advance(STEPS)
+    look(follow, told, scanner.view(), over=True)
+    assert len(told.order) == 1
+    assert same(told.lines(0)[0], second[0])
+
+
 def test_the_same_picture_scanned_again_is_seen_once_the_buffer_was_cleared() -> None:
     scanner = Scanner(6)
     truth = picture(np.random.default_rng(17), 6)

@@ -330,7 +330,8 @@ class Processed:
     timings_ms : mapping of str to float
         Stage name to milliseconds: ``read``, ``prepare``, ``detect``, ``locate``, ``draw``.
     sample : (rows, n) float32 array or None
-        Some of the values, as :func:`spm_live.likeness.sample_rows` takes them: a scan that was seen growing is known again by them.
+        Some of the values, as :func:`spm_live.likeness.sample_rows` takes them: a scan that was seen growing is known
+        again by them.
     """
 
     map: MoleculeMap

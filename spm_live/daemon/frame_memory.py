@@ -1,7 +1,8 @@
 """Knows the frame of a scan among those that were stored: by its name where it was told, else by what it shows.
 
-A controller tells the path of a file only to who waits at the moment when the scan ends. Who was busy, or not connected, at
-that moment must find the frame otherwise: names and clocks of two machines differ, but the numbers are the same.
+A controller tells the path of a file only to who waits at the moment when the scan ends. Who was busy, or not
+connected, at that moment must find the frame otherwise: names and clocks of two machines differ, but the numbers are
+the same.
 """
 
 from __future__ import annotations

@@ -69,6 +69,60 @@ class TipSwitch:
     unrest: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedChange:
+    """A scan with a tip change in it that is about to be recorded.
+
+    Parameters
+    ----------
+    calm : SyntheticScan
+        The surface as the sharpest tip sees it without any fault.
+    switch : TipSwitch
+        What happens.
+    seed : int
+        Of the noise.
+    """
+
+    calm: SyntheticScan
+    switch: TipSwitch
+    seed: int
+
+    @property
+    def _up(self) -> bool:
+        return self.calm.direction is ScanDirection.UP
+
+    @property
+    def _grid(self) -> Grid:
+        geometry = self.calm.geometry
+        return Grid((geometry.rows, geometry.columns), geometry.nm_per_px)
+
+    def record(self) -> SyntheticScan:
+        """Scan it."""
+        rng, surface = np.random.default_rng(self.seed), self.calm.heights * np.float32(1e9)
+        forward, backward = record_switch(rng, surface, self.switch, self._grid, up=self._up)
+        return replace(
+            self.calm,
+            heights=np.ascontiguousarray(forward * np.float32(1e-9)),
+            heights_backward=np.ascontiguousarray(backward * np.float32(1e-9)),
+        )
+
+    def visible_part(self) -> float:
+        """How much of the picture shows another shape at the change: 0 to 1.
+
+        Returns
+        -------
+        float
+            Of the pixels of the six lines around it, the part in which the two tips show heights that differ by more
+            than three standard deviations of the white noise, jump and offset between the tips not counted.
+        """
+        surface = self.calm.heights * np.float32(1e9)
+        switch = self.switch
+        differ = see(surface, switch.after, self._grid) - see(surface, switch.before, self._grid)
+        lines = (differ[::-1] if self._up else differ)[max(0, switch.line - 3) : switch.line + 3]
+        lines = lines - np.median(lines, axis=1, keepdims=True)
+        return float(np.mean(np.abs(lines) > 3 * switch.before.white_nm))
+
+
 def draw_tip_change(
     seed: int | tuple[int, ...],
     kind: str,
@@ -84,14 +138,8 @@ def draw_tip_change(
 
     Parameters
     ----------
-    seed : int or tuple of int
-        Everything follows from it and the other arguments.
-    kind : str
-        One of :data:`TIP_CHANGES`, or :data:`NO_CHANGE`.
-    rows, columns, size_nm, direction, sample
-        As for :func:`draw_scan`.
-    line : int or None
-        Where it happens, 1 to ``rows - 1``; None draws one between 15 and 85 % of the lines.
+    seed, kind, rows, columns, size_nm, direction, sample, line
+        As for :func:`plan_tip_change`.
 
     Returns
     -------
@@ -111,6 +159,41 @@ def draw_tip_change(
     >>> 9 <= line <= 54
     True
     """
+    plan = plan_tip_change(
+        seed, kind, rows=rows, columns=columns, size_nm=size_nm, direction=direction, sample=sample, line=line
+    )
+    return plan.record(), plan.switch.line
+
+
+def plan_tip_change(
+    seed: int | tuple[int, ...],
+    kind: str,
+    *,
+    rows: int = 256,
+    columns: int = 256,
+    size_nm: float | tuple[float, float] | None = None,
+    direction: ScanDirection = ScanDirection.DOWN,
+    sample: Sample | None = None,
+    line: int | None = None,
+) -> PlannedChange:
+    """Draw a surface, two tips, and when the one becomes the other.
+
+    Parameters
+    ----------
+    seed : int or tuple of int
+        Everything follows from it and the other arguments.
+    kind : str
+        One of :data:`TIP_CHANGES`, or :data:`NO_CHANGE`.
+    rows, columns, size_nm, direction, sample
+        As for :func:`draw_scan`.
+    line : int or None
+        Where it happens, 1 to ``rows - 1``; None draws one between 15 and 85 % of the lines.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind or no such line.
+    """
     rng = np.random.default_rng(seed)
     sample = sample or draw_sample(rng)
     calm = draw_scan(
@@ -122,21 +205,9 @@ def draw_tip_change(
         sample=sample,
         tip=CALM,
     )
-    switch = draw_switch(
-        rng, kind, draw_tip(rng, sample), (rows, columns), min(one.height_nm for one in sample.species), line
-    )
-    grid = Grid((rows, columns), calm.geometry.nm_per_px)
-    forward, backward = record_switch(
-        rng, calm.heights * np.float32(1e9), switch, grid, up=direction is ScanDirection.UP
-    )
-    return (
-        replace(
-            calm,
-            heights=np.ascontiguousarray(forward * np.float32(1e-9)),
-            heights_backward=np.ascontiguousarray(backward * np.float32(1e-9)),
-        ),
-        switch.line,
-    )
+    lowest = min(one.height_nm for one in sample.species)
+    switch = draw_switch(rng, kind, draw_tip(rng, sample), (rows, columns), lowest, line)
+    return PlannedChange(calm, switch, int(rng.integers(2**32)))
 
 
 def draw_switch(

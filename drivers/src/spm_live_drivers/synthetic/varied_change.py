@@ -6,11 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from spm_live_drivers.contract import ScanDirection
 from spm_live_drivers.synthetic.scan import SyntheticScan
 from spm_live_drivers.synthetic.scene import Scene, draw_scene
-from spm_live_drivers.synthetic.surface import Grid
-from spm_live_drivers.synthetic.tip_change import CALM, draw_switch, record_switch
+from spm_live_drivers.synthetic.tip_change import CALM, PlannedChange, draw_switch
 from spm_live_drivers.synthetic.varied import draw_varied_scan
 
 
@@ -51,25 +49,42 @@ def draw_varied_tip_change(
     >>> scan.heights.shape == scan.heights_backward.shape == (64, 64)
     True
     """
+    plan = plan_varied_tip_change(seed, kind, rows=rows, columns=columns, size_nm=size_nm, scene=scene, line=line)
+    return plan.record(), plan.switch.line
+
+
+def plan_varied_tip_change(
+    seed: int | tuple[int, ...],
+    kind: str,
+    *,
+    rows: int = 256,
+    columns: int = 256,
+    size_nm: tuple[float, float] = (25.0, 25.0),
+    scene: Scene | None = None,
+    line: int | None = None,
+) -> PlannedChange:
+    """Draw a varied surface, two tips, and when the one becomes the other.
+
+    Parameters
+    ----------
+    seed, kind, rows, columns, size_nm, scene, line
+        As for :func:`draw_varied_tip_change`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind or no such line.
+    """
     rng = np.random.default_rng(seed)
     scene = scene or draw_scene(rng)
-    calm = draw_varied_scan(
+    drawn = draw_varied_scan(
         int(rng.integers(2**32)),
         rows=rows,
         columns=columns,
         size_nm=size_nm,
         scene=replace(scene, tip=CALM, scanned=1.0),
     )
-    tall = min(one.height_nm for one in scene.kinds)
-    switch = draw_switch(rng, kind, scene.tip, (rows, columns), tall, line)
-    grid = Grid((rows, columns), calm.geometry.nm_per_px)
-    up = calm.direction is ScanDirection.UP
-    forward, backward = record_switch(rng, calm.heights * np.float32(1e9), switch, grid, up=up)
-    scan = SyntheticScan(
-        heights=np.ascontiguousarray(forward * np.float32(1e-9)),
-        heights_backward=np.ascontiguousarray(backward * np.float32(1e-9)),
-        geometry=calm.geometry,
-        direction=calm.direction,
-        molecules=(),
-    )
-    return scan, switch.line
+    lowest = min(one.height_nm for one in scene.kinds)
+    switch = draw_switch(rng, kind, scene.tip, (rows, columns), lowest, line)
+    calm = SyntheticScan(drawn.heights, drawn.heights.copy(), drawn.geometry, drawn.direction, ())
+    return PlannedChange(calm, switch, int(rng.integers(2**32)))

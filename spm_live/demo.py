@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import threading
+import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ DRIFT_NM = 0.4
 HOPS = 0.1
 PLACE_FRAMES = 6
 """The same place is scanned so often, drifting, and some molecules hop meanwhile."""
+LAST_FRAME_S = 60.0
+"""How long the last file may take to be counted, in s."""
 ENOUGH = 0.12
 """Coverage of which the demonstration's rule tells."""
 
@@ -71,6 +74,7 @@ def run_demo(
             place_frames=PLACE_FRAMES,
         )
         with SimulatedController(SimulatedInstrument(scans, plan)) as controller:
+            controller.step()  # the first frame begins: who asks from now on is answered
             settings = demo_settings(place, port, controller.address)
             with open_service(settings) as service:
                 yield f"viewer: {service.url}"
@@ -95,9 +99,9 @@ def run_demo(
 def _scan(controller: SimulatedController, daemon: Daemon, stop: threading.Event, frames: int | None) -> None:
     """Scan; where the number of frames is limited, end the daemon when it has dealt with the last."""
     controller.run(stop)
+    deadline_s = time.monotonic() + LAST_FRAME_S
     while frames is not None and not stop.wait(0.2):
-        done = daemon.status().counters
-        if done["frames"] + done["faults"] >= frames:
+        if daemon.status().counters["frames"] >= controller.saved or time.monotonic() > deadline_s:
             daemon.stop()
             return
 

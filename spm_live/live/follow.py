@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.detect import Detector
 from spm_live.domain import FrameInfo
+from spm_live.live.recognition import LiveRecognition
+from spm_live.quality.inspect import ScanInspector
 from spm_live.scanning import LiveMap, ScanQuality
-
-if TYPE_CHECKING:
-    from spm_live.live.recognition import LiveRecognition
-    from spm_live.quality.inspect import ScanInspector
 
 MOST_SCANS = 8
 """Scans that are followed at once; of more, the one that was quiet for longest is forgotten and told anew."""
@@ -91,9 +88,6 @@ class FollowScans:
         FrameError
             If the frame would become too large, or the network fails on it; the scan is then forgotten.
         """
-        from spm_live.live.recognition import LiveRecognition
-        from spm_live.quality.inspect import ScanInspector
-
         for key in job.ended:
             self._scans.pop(key, None)
         if job.first_line == 0:

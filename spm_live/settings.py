@@ -238,6 +238,17 @@ class Settings(BaseSettings):
             raise ValueError(f"two rules are called {', '.join(map(repr, twice))}; every rule needs a name of its own")
         return rules
 
+    @field_validator("nanonis")
+    @classmethod
+    def _instruments_differ(cls, controllers: tuple[NanonisSettings, ...]) -> tuple[NanonisSettings, ...]:
+        names = [controller.name or f"{controller.host}:{controller.port}" for controller in controllers]
+        places = [f"{controller.host}:{controller.port}" for controller in controllers]
+        for told in (names, places):
+            twice = sorted({one for one in told if told.count(one) > 1})
+            if twice:
+                raise ValueError(f"two controllers are called {twice[0]!r}: each needs a name and a port of its own")
+        return controllers
+
     @model_validator(mode="after")
     def _something_to_watch(self) -> Self:
         if not self.folders and not self.zeromq and not self.nanonis:

@@ -126,3 +126,13 @@ def test_every_setting_says_what_it_is() -> None:
         return names
 
     assert undocumented(Settings) == ["daemon.log_level"]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [{"port": 6501}, {"port": 6502, "name": "stm"}, {"port": 6502, "name": "127.0.0.1:6501"}],
+)
+def test_two_controllers_of_one_name_or_port_are_refused(second: dict[str, object]) -> None:
+    first = {"port": 6501, "name": "stm"} if second.get("name") == "stm" else {"port": 6501}
+    with pytest.raises(SetupError, match="name and a port of its own"):
+        settings_from({"nanonis": [first, second]})

@@ -9,6 +9,7 @@ and then its final map takes the place of the live one.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.daemon.frame_memory import FrameMemory, StoredFrame
-from spm_live.daemon.scan_state import EndedScan, ScanState, scan_key
+from spm_live.daemon.scan_state import EndedScan, ScanState, in_words, scan_key
 from spm_live.domain import FrameRef
 from spm_live.live.follow import LiveJob, LiveResult
 from spm_live.scanning import LiveScan, LiveState
@@ -76,6 +77,9 @@ class LiveBoard:
     ) -> None:
         self.wake: Callable[[], None] = lambda: None
         """Called when there is something to compute; must not wait."""
+        self.queued: Callable[[], int] = lambda: 0
+        """How many files wait to be worked on."""
+        self._busy_s = -math.inf
         self.told: Callable[[LiveScan], None] = lambda _scan: None
         """Takes every new state after it was published; must not wait, nor ask the board."""
         self._publish = publish
@@ -262,7 +266,12 @@ class LiveBoard:
             scan.preview = result.map.preview_png or scan.preview
             scan.map = replace(result.map, preview_png=b"")
             scan.quality = result.quality
-            return self._tell(scan)
+            told = self._tell(scan)
+            tenth = 10 * scan.worked // scan.growing.start.info.geometry.rows
+            if tenth > scan.logged:
+                scan.logged = tenth
+                logger.info("%s: %s", scan.name, in_words(told))
+            return told
 
     def failed(self, job: LiveJob) -> FrameRef | None:
         """Give a scan up: it is still shown, without molecules, and its file is worked on as any other.
@@ -322,8 +331,17 @@ class LiveBoard:
         """Scans that are over and whose file was not worked on yet."""
         with self._lock:
             now_s = self._clock()
+            if self.queued():
+                self._busy_s = now_s
             return [
-                EndedScan(scan.key, scan.sender, scan.growing, scan.outcome, scan.saved_as, now_s - scan.ended_s)
+                EndedScan(
+                    scan.key,
+                    scan.sender,
+                    scan.growing,
+                    scan.outcome,
+                    scan.saved_as,
+                    now_s - max(scan.ended_s, self._busy_s),
+                )
                 for scan in self._scans.values()
                 if scan.state is LiveState.WAITING and scan.outcome is not None
             ]

@@ -115,6 +115,7 @@ class Daemon:
         )
         self._following = Following(live or LiveBoard(lambda _scan: None), self._handling, self._board, self._notices)
         self._following.board.wake = self._news.set
+        self._following.board.queued = self._queue.qsize
         self._worker = Worker(settings.model, make_work)
         self._board.use_model(self._worker.identity)
 

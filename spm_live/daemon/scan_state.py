@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -39,6 +40,8 @@ class ScanState:
     told_s: float = 0.0
     served_s: float = 0.0
     failed: bool = False
+    logged: int = 0
+    """Tenths of the frame that the log was told of."""
     saved_as: str = ""
     frame_id: int | None = None
 
@@ -95,7 +98,7 @@ class EndedScan:
     saved_as : str
         Path of its file, or empty.
     waited_s : float
-        Time since it ended.
+        Time since it ended, or since files last waited to be worked on: its own may be among them.
     """
 
     key: str
@@ -110,3 +113,28 @@ def scan_key(source: str, sender: str, scan: str) -> str:
     """Name a scan so that it fits an address: hex digits."""
     told = "\0".join((source, sender, scan)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(told).hexdigest()[:16]
+
+
+def in_words(scan: LiveScan) -> str:
+    """Say how a scan stands, for the log.
+
+    Returns
+    -------
+    str
+        Such as ``"128 of 256 lines, 12 s left: 31 molecules (rod 31), 0.0640 ± 0.0110 per nm², quality good"``.
+    """
+    words = f"{scan.info.complete_rows} of {scan.info.geometry.rows} lines"
+    if scan.time_left_s is not None:
+        words += f", {scan.time_left_s:.0f} s left"
+    if scan.map is not None:
+        counts = scan.map.counts
+        found = ", ".join(f"{label} {count.total}" for label, count in counts.items() if count.total)
+        density = sum(count.density_per_nm2 for count in counts.values())
+        error = math.hypot(*(count.density_error_per_nm2 for count in counts.values()))
+        words += f": {scan.map.total} molecules" + (f" ({found})" if found else "")
+        words += f", {density:.4f} ± {error:.4f} per nm², coverage {100 * scan.map.coverage:.1f} %"
+    if scan.quality is not None:
+        words += f", quality {scan.quality.verdict.value}"
+        if scan.quality.reasons:
+            words += f" ({'; '.join(scan.quality.reasons)})"
+    return words

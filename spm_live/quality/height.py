@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class HeightWatch:
         self._tracks: deque[Row] = deque(maxlen=FAR + 1)
         self._steps: dict[int, list[Row]] = {lag: [] for lag in (*(lag for lag, _, _ in LAGS), FAR)}
         self._usual: dict[int, list[Row]] = {lag: [] for lag, _, _ in LAGS}
-        self._count = 0
+        self._forgotten = 0  # lines that the lists above do not hold any more
 
     def add(self, track: Row) -> Jump | None:
         """Look at one more line; say what happened five lines ago.
@@ -80,10 +80,9 @@ class HeightWatch:
             The best of all lags, whether it is large enough or not; None where there is none.
         """
         self._tracks.append(track)
-        self._count += 1
         for lag, steps in self._steps.items():
             steps.append(self._quantiles(track, lag))
-        place = self._count - LASTING
+        place = len(self._steps[FAR]) - LASTING
         if place < 0:
             return None
         best: Jump | None = None
@@ -93,6 +92,12 @@ class HeightWatch:
             self._usual[lag].append(middle)
             if jump is not None and (best is None or jump.score > best.score):
                 best = jump
+        if best is not None:
+            best = replace(best, place=place + self._forgotten)
+        if place > MEMORY + 2 * FAR:
+            for held in (*self._steps.values(), *self._usual.values()):
+                del held[0]
+            self._forgotten += 1
         return best
 
     def _quantiles(self, track: Row, lag: int) -> Row:

@@ -334,6 +334,36 @@ def test_a_scan_whose_sender_died_is_given_up_and_taken_up_again_if_it_is_told_a
     assert bench.board.scans()[0].info.complete_rows == 4
 
 
+def test_the_log_tells_how_a_scan_stands_ten_times(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.tell(start())
+    with caplog.at_level("INFO", logger="spm_live.daemon.growing"):
+        for row in range(ROWS):
+            bench.tell(lines("s1", row))
+            bench.work()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 10
+    assert told[0] == "stm: scan s1: 2 of 12 lines, 20 s left: 2 molecules (m 2), 0.0000 ± 0.0000 per nm², " + (
+        "coverage 0.0 %, quality unknown"
+    )
+    assert "12 of 12 lines, 0 s left: 12 molecules" in told[-1]
+
+
+def test_a_scan_is_not_waited_for_in_vain_while_files_wait_for_the_worker() -> None:
+    bench = Bench()
+    bench.tell(start())
+    bench.tell(lines("s1", 0, ROWS))
+    bench.tell(ScanEnd("s1", ScanOutcome.FINISHED, "/data/a.sxm"))
+    bench.now_s += 50
+    assert bench.board.ended()[0].waited_s == 50
+    bench.board.queued = lambda: 3
+    bench.now_s += 50
+    assert bench.board.ended()[0].waited_s == 0
+    bench.board.queued = lambda: 0
+    bench.now_s += 7
+    assert bench.board.ended()[0].waited_s == 7
+
+
 def test_the_board_stays_small() -> None:
     bench = Bench()
     for number in range(200):

@@ -334,14 +334,7 @@ class LiveBoard:
             if self.queued():
                 self._busy_s = now_s
             return [
-                EndedScan(
-                    scan.key,
-                    scan.sender,
-                    scan.growing,
-                    scan.outcome,
-                    scan.saved_as,
-                    now_s - max(scan.ended_s, self._busy_s),
-                )
+                EndedScan(scan, scan.outcome, now_s - max(scan.ended_s, self._busy_s))
                 for scan in self._scans.values()
                 if scan.state is LiveState.WAITING and scan.outcome is not None
             ]

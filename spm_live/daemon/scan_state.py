@@ -89,24 +89,37 @@ class EndedScan:
 
     Parameters
     ----------
-    key, sender : str
-        Which.
-    growing : GrowingFrame
-        As far as it was told.
+    state : ScanState
+        What is known of it.
     outcome : ScanOutcome
         How it ended.
-    saved_as : str
-        Path of its file, or empty.
     waited_s : float
         Time since it ended, or since files last waited to be worked on: its own may be among them.
     """
 
-    key: str
-    sender: str
-    growing: GrowingFrame
+    state: ScanState
     outcome: ScanOutcome
-    saved_as: str
     waited_s: float
+
+    @property
+    def key(self) -> str:
+        """Names it on the board."""
+        return self.state.key
+
+    @property
+    def sender(self) -> str:
+        """Who told it."""
+        return self.state.sender
+
+    @property
+    def growing(self) -> GrowingFrame:
+        """As far as it was told."""
+        return self.state.growing
+
+    @property
+    def saved_as(self) -> str:
+        """Path of its file, or empty."""
+        return self.state.saved_as
 
 
 def scan_key(source: str, sender: str, scan: str) -> str:

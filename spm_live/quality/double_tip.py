@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spm_live.quality.lines import Line, Row, flat
+from spm_live.quality.lines import Line, Row
 
 REACH_NM = 1.8
 """Copies are looked for up to so far away."""
@@ -91,9 +91,9 @@ class DoubleTip:
         self._lines += 1
         if (self._lines - 1) % self._step[1]:
             return
-        row = line.forward
-        cut = row.size // self._step[0] * self._step[0]
-        row = flat(row[:cut].reshape(-1, self._step[0]).mean(axis=1))
+        row = line.level
+        if self._step[0] > 1:
+            row = row[: row.size // self._step[0] * self._step[0]].reshape(-1, self._step[0]).mean(axis=1)
         if row.size < 4 * LAGS:
             return
         if row.size != self._size:

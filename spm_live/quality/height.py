@@ -17,8 +17,9 @@ set so that one of the three passes in less than one of a hundred drawn scans wi
 (scripts/measure_quality.py)."""
 FAR = 8
 """Lag at which a jump has to be seen to last."""
-SHORT, OVER = 2, 0.35
-"""Lag at which it has to be seen to be over, and how much of it may still come."""
+SHORT, OVER, UNREST = 2, 0.35, 3
+"""Lag at which it has to be seen to be over, how much of it may still come or have been before, and in how many lines
+before it the tip may have been unsteady."""
 LASTING = 5
 """Lines of the new height that have to be seen. More than a drop-out takes up."""
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -132,11 +133,14 @@ class HeightWatch:
         share = math.copysign(1.0, height) * moved / abs(height)
         if not (_median(share) >= 0.4 and share[-1] >= 0.4):
             return False
-        # A jump is over when it has happened; a slope that begins goes on.
+        # A jump has not begun long before, and is over when it has happened; a slope goes on.
         near = self._steps[SHORT]
         usual = np.array([step[2] for step in near[SHORT : max(SHORT + 1, place - 1)][-MEMORY:]])
-        after = np.array([step[2] for step in near[place + SHORT : place + LASTING]]) - float(_median(usual))
-        return bool(_median(np.abs(after)) <= OVER * abs(height))
+        middle = float(_median(usual))
+        return all(
+            float(_median(np.abs(np.array([step[2] for step in part]) - middle))) <= OVER * abs(height)
+            for part in (near[place - UNREST - 3 : place - UNREST], near[place + SHORT : place + LASTING])
+        )
 
 
 def _median(values: Row) -> Row:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,17 +35,26 @@ class Line:
         ``backward`` is None where there is none.
     raw : (columns,) float64 array
         Up to 1024 neighbouring pixels from the middle of the forward trace, none left out.
+
+    Attributes
+    ----------
+    level : (columns,) float64 array
+        ``forward`` less the straight line that fits it best.
+    track : (N,) float64 array
+        There and back, in the order of time; ``forward`` alone where there is no way back.
     """
 
     number: int
     forward: Row
     backward: Row | None
     raw: Row
+    level: Row = field(init=False)
+    track: Row = field(init=False)
 
-    @property
-    def track(self) -> Row:
-        """There and back, in the order of time; forward alone where there is no way back."""
-        return self.forward if self.backward is None else np.concatenate([self.forward, self.backward[::-1]])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", flat(self.forward))
+        back = self.backward
+        object.__setattr__(self, "track", self.forward if back is None else np.concatenate([self.forward, back[::-1]]))
 
 
 class Intake:
@@ -116,10 +126,16 @@ def typical(ordered: Row) -> float:
 
 def flat(row: Row) -> Row:
     """A line less the straight line that fits it best (least squares)."""
-    x = np.arange(row.size) - (row.size - 1) / 2
+    x = _places(row.size)
     level = row - row.mean()
-    square = float(x @ x)
-    return np.asarray(level - x * (float(x @ level) / square)) if square > 0 else level
+    # The sum of the squares of 1 - n/2 ... n/2 in steps of one is n (n² - 1) / 12.
+    square = row.size * (row.size**2 - 1) / 12
+    return np.asarray(level - x * (float(np.dot(x, level)) / square)) if square > 0 else level
+
+
+@lru_cache(maxsize=8)
+def _places(size: int) -> Row:
+    return np.asarray(np.arange(size) - (size - 1) / 2)
 
 
 def correlation(one: Row, other: Row) -> float:

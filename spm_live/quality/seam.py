@@ -24,9 +24,12 @@ PART = 0.95
 """All but one of twenty of them."""
 LEAST = 0.1
 """This part of the usual mean square is added to both, lest a quotient of near zeros comes out."""
-THRESHOLD = 1.6
+THRESHOLD = 1.35
 """Logarithm of that quotient from which on it is a seam: set so that less than one of a hundred drawn scans without a
 change has one (scripts/measure_quality.py)."""
+SPREAD = 2.2
+"""So many stretches at least have to take part, ``(sum e)**2 / sum e**2``: the one place where an island begins, or
+where a step edge runs along the lines for a moment, is seen twice, there and back."""
 
 PATCHES = 32
 """Parts of a track that are judged on their own for being chaotic."""
@@ -76,6 +79,7 @@ class SeamWatch:
         self._squares: list[float] = []  # mean square of the misfit by line
         self._stretches: deque[Row] = deque(maxlen=2 * RETURNS + 2)  # the same, cut, by stretch
         self._excess: list[float] = []  # by line, of the stretches that end in it
+        self._spread: list[float] = []  # how many stretches take part in it
         self._scales: list[float] = []
         self._last = np.zeros(STRETCHES)
 
@@ -138,8 +142,12 @@ class SeamWatch:
         excess = np.maximum(here - around.max(axis=0), 0.0)
         excess[np.count_nonzero(known, axis=0) <= RETURNS + 2] = 0.0
         both = np.concatenate([self._last, excess])
-        windows = np.cumsum(both)
-        self._excess.append(max(float((windows[STRETCHES:] - windows[:-STRETCHES]).max()), 0.0) / STRETCHES)
+        windows = np.lib.stride_tricks.sliding_window_view(both, STRETCHES)[1:]
+        sums = windows.sum(axis=1)
+        best = int(np.argmax(sums))
+        squares = float(windows[best] @ windows[best])
+        self._excess.append(float(sums[best]) / STRETCHES)
+        self._spread.append(float(sums[best]) ** 2 / squares if squares > 0 else 0.0)
         self._last = excess
 
     def _judge(self) -> Seam | None:
@@ -152,7 +160,8 @@ class SeamWatch:
         usual = max(quantile(earlier, PART), quantile(self._excess[at + NEAREST :], PART))
         strength = math.log((self._excess[at] + LEAST * scale) / (usual + LEAST * scale))
         # The first misfit is that of the third line, the first excess that of the fourth misfit after it.
-        return Seam(at + RETURNS + 2, strength / THRESHOLD) if strength >= THRESHOLD else None
+        seam = strength >= THRESHOLD and self._spread[at] >= SPREAD
+        return Seam(at + RETURNS + 2, strength / THRESHOLD) if seam else None
 
 
 class UnsteadyLines:
@@ -169,7 +178,8 @@ class UnsteadyLines:
         """Look at one more line; give the chaotic pixels of the line eight lines ago, None where there is none."""
         cut = track.size // PATCHES * PATCHES or track.size
         patches = min(PATCHES, cut)
-        steps = np.abs(np.diff(track, append=track[-1]))
+        steps = np.zeros(track.size)
+        np.abs(track[1:] - track[:-1], out=steps[:-1])
         self._rough.append(steps[:cut].reshape(patches, -1).mean(axis=1))
         self._count += 1
         self.ended = None

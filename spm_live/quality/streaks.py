@@ -63,39 +63,48 @@ class Streaks:
         self.seen += line.size
         if self._pairs >= 2 and self._squares > 0:
             unit = math.sqrt(self._squares / self._pairs)
-            for sign in (1.0, -1.0):
-                self._mark([sign * row for row in self._lines], unit)
+            self._mark(list(self._lines), unit)
 
     def _mark(self, lines: list[Row], unit: float) -> None:
-        """Mark what stands out upwards and ends with the last line but one or two.
+        """Mark what stands out and ends with the last line but two.
 
         The last line is needed to know how the line under the streak goes on.
         """
-        under, beyond = lines[-2], lines[-1]
-        below = under + np.abs(beyond - under)
-        lowest = None
+        under = lines[-2]
+        reach = np.abs(lines[-1] - under)
+        above, below = under + reach, under - reach
+        lowest = highest = lines[-3]
         for width in range(1, min(WIDEST, len(lines) - 3) + 1):
             top = lines[-2 - width]
-            lowest = top if lowest is None else np.minimum(lowest, top)
-            over, further = lines[-3 - width], lines[-4 - width] if len(lines) >= 4 + width else lines[-3 - width]
-            rise = lowest - np.maximum(over + np.abs(over - further), below)
-            if float(rise.max()) <= HIGH * unit:
-                continue
-            run = _long_runs(rise > LOW * unit, rise > HIGH * unit)
-            if run is not None:
-                for back in range(1, width + 1):
-                    mark = self.marks[-2 - back]
-                    self.marked += int(np.count_nonzero(run & ~mark))
-                    mark |= run
+            if width > 1:
+                lowest, highest = np.minimum(lowest, top), np.maximum(highest, top)
+            over = lines[-3 - width]
+            reach = np.abs(over - lines[max(0, len(lines) - 4 - width)])
+            for rise in (lowest - np.maximum(over + reach, above), np.minimum(over - reach, below) - highest):
+                if float(rise.max()) > HIGH * unit:
+                    self._keep(_long_runs(rise > LOW * unit, rise > HIGH * unit), width)
+
+    def _keep(self, run: Mask | None, width: int) -> None:
+        if run is None:
+            return
+        for back in range(1, width + 1):
+            mark = self.marks[-2 - back]
+            self.marked += int(np.count_nonzero(run & ~mark))
+            mark |= run
 
 
 def _long_runs(weak: Mask, strong: Mask) -> Mask | None:
     """Runs that are long enough and hold a strong pixel; None where there is none."""
-    edges = np.diff(weak.astype(np.int8), prepend=0, append=0)
+    gapped = np.zeros(weak.size + 2, dtype=np.int8)
+    gapped[1:-1] = weak
+    # Starts and ends by turns.
+    edges = np.flatnonzero(gapped[1:] != gapped[:-1])
+    starts, ends = edges[::2], edges[1::2]
     shortest = min(SHORTEST_PX, max(4, weak.size // 4))
+    long = ends - starts >= shortest
     result: Mask | None = None
-    for start, end in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
-        if end - start >= shortest and strong[start:end].any():
+    for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+        if strong[start:end].any():
             if result is None:
                 result = np.zeros(weak.size, dtype=np.bool_)
             result[start:end] = True

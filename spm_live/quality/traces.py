@@ -23,7 +23,7 @@ class LineCorrelation:
 
     def add(self, line: Line) -> None:
         """Look at one more line."""
-        level = flat(line.forward)
+        level = line.level
         if self._last is not None and self._last.size == level.size:
             self.values.append(correlation(level, self._last))
         self._last = level
@@ -50,7 +50,7 @@ class TraceAgreement:
         """Look at one more line; nothing happens where it has no way back."""
         if line.backward is None:
             return
-        ahead, back = flat(line.forward), flat(line.backward)
+        ahead, back = line.level, flat(line.backward)
         size = math.sqrt(float(ahead @ ahead) * float(back @ back))
         if not size > 0 or not math.isfinite(size):
             return

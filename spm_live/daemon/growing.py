@@ -43,7 +43,7 @@ PREVIEW_PERIOD_S = 0.4
 TELL_PERIOD_S = 1.0
 """A scan whose lines wait for the worker is told again after this time, so that its progress is seen."""
 MOST_SCANS = 32
-"""Scans on the board; of more, the oldest that are over go first, then the oldest of all."""
+"""Scans on the board; of more, the oldest whose files are known go first."""
 REMEMBERED_SCANS = 500
 """Scans that are over: a sender that tells one once more, because a receipt was lost, must not begin it anew."""
 SILENT_S = 900.0
@@ -182,10 +182,21 @@ class LiveBoard:
             *geometry.size_nm,
             geometry.angle_deg,
         )
-        while len(self._scans) > MOST_SCANS:
-            over = [old for old in self._scans.values() if old.state is not LiveState.SCANNING]
-            self._forget((over or list(self._scans.values()))[0])
+        while len(self._scans) > MOST_SCANS and self._let_one_go():
+            pass
         self._tell(scan)
+
+    def _let_one_go(self) -> bool:
+        """Forget the oldest scan whose file is known, and so is worked on without it; it gets its end all the same."""
+        for old in self._scans.values():
+            if old.state is LiveState.ENDED or (old.state is LiveState.WAITING and old.saved_as):
+                if old.state is LiveState.WAITING:
+                    logger.warning("%s is not followed any more: too many files wait to be worked on", old.name)
+                    old.state = LiveState.ENDED
+                    self._tell(old)
+                self._forget(old)
+                return True
+        return False
 
     def _extend(self, scan: ScanState, lines: ScanLines) -> None:
         new = scan.growing.add(lines)

@@ -364,12 +364,24 @@ def test_a_scan_is_not_waited_for_in_vain_while_files_wait_for_the_worker() -> N
     assert bench.board.ended()[0].waited_s == 7
 
 
-def test_the_board_stays_small() -> None:
+def test_the_board_stays_small_and_every_scan_gets_an_end() -> None:
     bench = Bench()
     for number in range(200):
         bench.tell(start(f"s{number}"))
         bench.tell(lines(f"s{number}", 0, 2))
+        bench.tell(ScanEnd(f"s{number}", ScanOutcome.FINISHED, f"/data/{number}.sxm"))
     assert len(bench.board.scans()) <= 32
+    ended = [scan.scan for scan in bench.told if scan.state is LiveState.ENDED]
+    assert ended == [f"s{number}" for number in range(200 - len(bench.board.scans()))]
+
+
+def test_a_scan_without_a_file_is_never_let_go_before_it_is_kept() -> None:
+    bench = Bench()
+    for number in range(40):
+        bench.tell(start(f"s{number}"))
+        bench.tell(lines(f"s{number}", 0, ROWS))
+        bench.tell(ScanEnd(f"s{number}", ScanOutcome.FINISHED))
+    assert len(bench.board.ended()) == 40
 
 
 def test_the_picture_is_drawn_a_few_times_a_second_and_at_the_end() -> None:

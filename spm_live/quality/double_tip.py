@@ -11,9 +11,9 @@ import numpy as np
 from spm_live.quality.lines import Line, Row
 
 REACH_NM = 1.8
-"""Copies are looked for up to so far away."""
+"""Copies are looked for up to so far away, in nm."""
 LAGS = 18
-"""The reach is so many steps: of finer frames every second, third, ... line and column takes part."""
+"""The reach is at most so many steps: of finer frames every second, third, ... line and column takes part."""
 NEAREST = 3
 """Copies nearer than so many steps melt into what they are copies of."""
 FEWEST_LINES = 48
@@ -54,7 +54,7 @@ class DoubleTip:
     of a double tip has, but in these, what is to the right of things is also to the left of them. The second apex
     stands on one side and is shorter: its copies are weaker. So the odd part of the third-order correlation
     ``C(d) = sum over x of u(x)**2 u(x + d)``, ``(C(d) - C(-d)) / C(0)``, is what is looked at (Rosenblatt and Van Ness
-    1965, doi:10.1214/aoms/1177700166, for moments of third order): a copy of height a leaves ``a - a**2`` there, at
+    1987, doi:10.1109/PROC.1987.13824, for moments of third order): a copy of height a leaves ``a - a**2`` there, at
     one place. ``u`` is what is above the running mean of a line, cut at the usual height of things.
     Unlike molecules in the order of a lattice have such peaks too, but in several directions: nothing is said then.
 
@@ -124,12 +124,14 @@ class DoubleTip:
         if odd is None:
             return math.nan
         y, x = np.mgrid[-LAGS : LAGS + 1, -LAGS : LAGS + 1]
-        far = np.hypot(x, y)
-        place = np.where((far >= NEAREST) & (far <= LAGS), odd, -math.inf)
+        near = np.hypot(x * self._pitch[0], y * self._pitch[1]) <= REACH_NM
+        place = np.where(near & (np.hypot(x, y) >= NEAREST), odd, -math.inf)
         best = int(np.argmax(place))
         strength, lag_x, lag_y = float(place.flat[best]), int(x.flat[best]), int(y.flat[best])
         away = np.hypot(x - lag_x, y - lag_y) > max(3.0, 0.35 * math.hypot(lag_x, lag_y))
         second = float(place[away].max())
+        if not math.isfinite(strength):
+            return math.nan  # the pixels are too large to show a copy
         if strength < LEAST:
             return 0.0
         if second > ALONE * strength:

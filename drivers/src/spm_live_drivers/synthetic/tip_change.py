@@ -30,7 +30,7 @@ NO_CHANGE = "none"
 
 SHARP_NM, BLUNT_NM = (0.05, 0.12), (0.3, 0.5)
 """Ranges of the blur (standard deviation) by a sharp and by a blunt tip, in nm. An s-wave tip of radius R whose surface
-is d away blurs by sqrt((R + d) / (2 kappa)): Tersoff and Hamann 1985, doi:10.1103/PhysRevB.31.805, eq. 12 for small
+is d away blurs by sqrt((R + d) / (2 kappa)): Tersoff and Hamann 1985, doi:10.1103/PhysRevB.31.805, for small
 wave vectors; at 10 / nm, 0.3 nm stand for R + d = 1.8 nm and 0.5 nm for 5 nm."""
 
 JUMP_NM = (0.05, 0.3)

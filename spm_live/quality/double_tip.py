@@ -53,7 +53,7 @@ class DoubleTip:
     The autocorrelation of a lattice, of a close-packed layer or of a molecule of two like lobes has side peaks as that
     of a double tip has, but in these, what is to the right of things is also to the left of them. The second apex
     stands on one side and is shorter: its copies are weaker. So the odd part of the third-order correlation
-    ``C(d) = sum over x of u(x)**2 u(x + d)``, ``(C(d) - C(-d)) / C(0)``, is what is looked at (Rosenblatt and Van Ness
+    ``C(d) = sum over x of u(x)**2 u(x + d)``, ``(C(d) - C(-d)) / C(0)``, is what is looked at (Nikias and Raghuveer
     1987, doi:10.1109/PROC.1987.13824, for moments of third order): a copy of height a leaves ``a - a**2`` there, at
     one place. ``u`` is what is above the running mean of a line, cut at the usual height of things.
     Unlike molecules in the order of a lattice have such peaks too, but in several directions: nothing is said then.

@@ -91,10 +91,10 @@ def change_outcome(seed: tuple[int, int], kind: str, scene: str, size: int) -> O
     )
 
 
-def clean_quality(seed: tuple[int, int], scene: str, size: int) -> ScanQuality:
-    """What is told of a scan without a change, at its end."""
-    *_, last = inspected(planned(seed, NO_CHANGE, scene, size).record())
-    return last
+def clean_quality(seed: tuple[int, int], scene: str, size: int) -> tuple[ScanQuality, bool]:
+    """What is told of a scan without a change at its end, and whether it was called double on the way."""
+    told = list(inspected(planned(seed, NO_CHANGE, scene, size).record(), step=8))
+    return told[-1], any(quality.double_tip_nm is not None for quality in told)
 
 
 def double_found(seed: tuple[int, int], scene: str, size: int) -> tuple[bool, bool]:
@@ -143,13 +143,16 @@ def show_changes(outcomes: Sequence[Outcome]) -> None:
     print(f"scans with an alarm elsewhere: {sum(one.extra > 0 for one in outcomes)} of {len(outcomes)}")
 
 
-def show_clean(qualities: Sequence[ScanQuality]) -> None:
+def show_clean(outcomes: Sequence[tuple[ScanQuality, bool]]) -> None:
     """Print the false alarms on clean scans."""
+    qualities = [quality for quality, _ in outcomes]
     count = len(qualities)
     alarms = sum(bool(one.tip_changes) for one in qualities)
     doubles = sum(one.double_tip_nm is not None for one in qualities)
     print(f"clean scans with a tip change told: {alarms} of {count} ({100 * alarms / count:.2f} %)")
-    print(f"clean scans with a double tip told: {doubles} of {count} ({100 * doubles / count:.2f} %)")
+    print(f"clean scans with a double tip told at the end: {doubles} of {count} ({100 * doubles / count:.2f} %)")
+    ever = sum(on_the_way for _, on_the_way in outcomes)
+    print(f"clean scans with a double tip told on the way: {ever} of {count} ({100 * ever / count:.2f} %)")
     verdicts = [one.verdict.value for one in qualities]
     print("verdicts: " + ", ".join(f"{name} {verdicts.count(name)}" for name in sorted(set(verdicts))))
     for one in qualities:

@@ -26,6 +26,8 @@ ALONE = 0.55
 """No other direction may come nearer to it than this: molecules that lie in order have many."""
 EVERY = 8
 """Lines from one judgement to the next."""
+SAME_NM = 0.3
+"""Two judgements in a row have to find the copy in the same place, within so much: what chance put there moves on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class DoubleTip:
 
     def _clear(self, size: int) -> None:
         self._size = size
+        self._last: SecondApex | float = math.nan
         bins = (size + LAGS) // 2 + 1 if size else 1
         self._up = np.zeros((LAGS + 1, bins), dtype=np.complex128)  # squares below, values above
         self._under = np.zeros((LAGS + 1, bins), dtype=np.complex128)
@@ -107,7 +110,8 @@ class DoubleTip:
         self._under += np.conj(self._squares[0]) * self._values
         self._taken += 1
         if self._taken % EVERY == 0:
-            self.found = self._judge()
+            last, self._last = self._last, self._judge()
+            self.found = self._last if _agree(last, self._last) else math.nan
 
     def _bumps(self, row: Row) -> Row:
         reach = min(2 * LAGS, row.size // 2 - 1)
@@ -124,12 +128,12 @@ class DoubleTip:
         if odd is None:
             return math.nan
         y, x = np.mgrid[-LAGS : LAGS + 1, -LAGS : LAGS + 1]
-        near = np.hypot(x * self._pitch[0], y * self._pitch[1]) <= REACH_NM
-        place = np.where(near & (np.hypot(x, y) >= NEAREST), odd, -math.inf)
+        apart = np.where(np.hypot(x, y) >= NEAREST, odd, -math.inf)
+        place = np.where(np.hypot(x * self._pitch[0], y * self._pitch[1]) <= REACH_NM, apart, -math.inf)
         best = int(np.argmax(place))
         strength, lag_x, lag_y = float(place.flat[best]), int(x.flat[best]), int(y.flat[best])
         away = np.hypot(x - lag_x, y - lag_y) > max(3.0, 0.35 * math.hypot(lag_x, lag_y))
-        second = float(place[away].max())
+        second = float(apart[away].max())  # beyond the reach as well: order of molecules shows there too
         if not math.isfinite(strength):
             return math.nan  # the pixels are too large to show a copy
         if strength < LEAST:
@@ -156,3 +160,9 @@ class DoubleTip:
         whole[:LAGS] = (before * share[:, None])[1:][::-1][:, lags]
         whole /= after[0, 0]
         return np.asarray(whole - whole[::-1, ::-1])
+
+
+def _agree(before: SecondApex | float, now: SecondApex | float) -> bool:
+    if isinstance(now, SecondApex):
+        return isinstance(before, SecondApex) and math.hypot(now.x - before.x, now.y - before.y) <= SAME_NM
+    return True  # that there is none needs no second look

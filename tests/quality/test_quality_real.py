@@ -43,6 +43,17 @@ def test_clean_scans_raise_no_alarm(data_dir: Path, name: str) -> None:
     assert (quality.tip_changes, quality.double_tip_nm) == ((), None)
 
 
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_scans_raise_none_on_the_way_either(data_dir: Path, name: str) -> None:
+    """What the operator is told after a third of the frame counts, not what would be said at its end."""
+    frame = find_reader(data_dir / name).read(data_dir / name, ReadOptions())
+    lines = frame.data[:: -1 if frame.info.direction is ScanDirection.UP else 1][: frame.info.complete_rows]
+    inspector = ScanInspector(frame.info)
+    for first in range(0, len(lines), 8):
+        quality = inspector.advance(lines[first : first + 8], None)
+        assert (quality.tip_changes, quality.double_tip_nm) == ((), None), quality.lines
+
+
 @pytest.mark.slow
 def test_no_other_channel_of_a_clean_scan_raises_one(data_dir: Path) -> None:
     """Constant heights, set points, a loop's own signals: nothing in them is a tip change."""

@@ -1,12 +1,11 @@
-"""The MATRIX reader, on pairs of chain and result file written here block by block."""
+"""The MATRIX reader, on pairs of chain and result file put together block by block, also as no instrument would."""
 
 from __future__ import annotations
 
 import os
-import struct
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,86 +15,42 @@ from access2thematrix import MtrxData
 
 from spm_live_drivers.contract import FileStatus, Frame, ReadOptions, ScanDirection, Trace
 from spm_live_drivers.errors import FrameError, NotReadyError
+from spm_live_drivers.formats.matrix_bytes import (
+    ParameterValue,
+    chain_head,
+    change_block,
+    channels_block,
+    mark_block,
+    parameters_block,
+    reference_block,
+    result_bytes,
+)
+from spm_live_drivers.formats.matrix_chain import Transfer
+from spm_live_drivers.formats.matrix_result import MAGIC
+from spm_live_drivers.formats.matrix_values import CURRENT
 from spm_live_drivers.formats.omicron_matrix import OmicronMatrixReader
 
-MAGIC = b"ONTMATRX0101"
 ENDED_S = 1_700_000_000
 READER = OmicronMatrixReader()
 
 
-def text(value: str) -> bytes:
-    return struct.pack("<L", len(value)) + value.encode("utf-16-le")
+# A chain says when; that of these tests was changed long before its scan, unless a test says otherwise.
+LONG_BEFORE_S = ENDED_S - 10_000
+
+Z_TRANSFER = Transfer("m", "TFF_Linear1D", {"Offset": 7.0, "Factor": 2.4e15})
+TRANSFERS = {"Z": Z_TRANSFER, "I": replace(CURRENT, factors={**CURRENT.factors, "Offset": 3.0})}
 
 
-def typed(value: object) -> bytes:
-    if isinstance(value, bool):
-        return b"LOOB" + struct.pack("<L", value)
-    if isinstance(value, int):
-        return b"GNOL" + struct.pack("<l", value)
-    if isinstance(value, float):
-        return b"BUOD" + struct.pack("<d", value)
-    return b"GRTS" + text(str(value))
+def changed(key: str, value: float, unit: str, seconds: int = LONG_BEFORE_S) -> bytes:
+    return change_block(key, value, unit, seconds)
 
 
-def block(name: str, body: bytes, seconds: int = ENDED_S, *, timed: bool = True) -> bytes:
-    head = name[::-1].encode() + struct.pack("<L", len(body))
-    return head + (struct.pack("<Q", seconds) if timed else b"") + body
-
-
-def eepa(parameters: dict[str, tuple[object, str]]) -> bytes:
-    elements: dict[str, list[tuple[str, object, str]]] = {}
-    for key, (value, unit) in parameters.items():
-        element, name = key.split(".")
-        elements.setdefault(element, []).append((name, value, unit))
-    body = bytes(4) + struct.pack("<L", len(elements))
-    for element, entries in elements.items():
-        body += text(element) + struct.pack("<L", len(entries))
-        for name, value, unit in entries:
-            body += text(name) + text(unit) + bytes(4) + typed(value)
-    return block("EEPA", body)
-
-
-def pmod(key: str, value: object, unit: str, seconds: int = ENDED_S - 10_000) -> bytes:
-    element, name = key.split(".")
-    return block("PMOD", bytes(4) + text(element) + text(name) + text(unit) + bytes(4) + typed(value), seconds)
-
-
-def ccsy(transfers: dict[str, tuple[str, str, dict[str, float]]], first: int = 1) -> bytes:
-    numbered = list(enumerate(transfers.items(), first))
-    names = bytes(8) + struct.pack("<L", 0) + struct.pack("<L", len(numbered))
-    for number, (channel, (unit, _, _)) in numbered:
-        names += bytes(4) + struct.pack("<L", number) + bytes(8) + text(channel) + text(unit)
-    names += struct.pack("<L", len(numbered))
-    for number, _ in numbered:
-        names += struct.pack("<Q", number) + bytes(4) + struct.pack("<L", number) + text("ChannelData")
-    rules = b""
-    for number, (_, (unit, kind, factors)) in numbered:
-        rules += bytes(4) + struct.pack("<L", number) + text(kind) + text(unit) + struct.pack("<L", len(factors))
-        for name, value in factors.items():
-            rules += text(name) + typed(value)
-    body = bytes(4) + block("DICT", names, timed=False) + block("SCAN", bytes(3000), timed=False)
-    return block("CCSY", body + block("XFER", rules, timed=False))
-
-
-def mark(words: str) -> bytes:
-    return block("MARK", text(words))
-
-
-def bref(name: str, seconds: int = ENDED_S) -> bytes:
-    return block("BREF", bytes(4) + text(name), seconds)
+def listed(name: str) -> bytes:
+    return reference_block(name, ENDED_S)
 
 
 def result(values: np.ndarray, intended: int | None = None) -> bytes:
-    wanted = values.size if intended is None else intended
-    described = bytes(20) + struct.pack("<ii", wanted, values.size) + text("SI32")
-    body = bytes(4) + block("DESC", described, timed=False)
-    body += block("DATA", values.astype("<i4").tobytes(), timed=False)
-    return MAGIC + block("BKLT", body)
-
-
-Z_TRANSFER = {"Z": ("m", "TFF_Linear1D", {"Offset": 7.0, "Factor": 2.4e15})}
-I_FACTORS = {"NeutralFactor": 6.4489e15, "Offset": 3.0, "PreFactor": 1.01, "PreOffset": -0.01, "Raw_1": 1.0}
-TRANSFERS = {**Z_TRANSFER, "I": ("A", "TFF_MultiLinear1D", I_FACTORS)}
+    return result_bytes(values, intended, ENDED_S)
 
 
 @dataclass
@@ -103,12 +58,12 @@ class Scan:
     """A scan to be written: 5 rows of 4 px unless said otherwise."""
 
     folder: Path
-    parameters: dict[str, tuple[object, str]] = field(default_factory=dict)
+    parameters: dict[str, tuple[ParameterValue, str]] = field(default_factory=dict)
     captured: int | None = None
     channels: tuple[str, ...] = ("Z",)
     before: bytes = b""
     listed: Iterable[str] | None = None
-    transfers: dict[str, tuple[str, str, dict[str, float]]] = field(default_factory=lambda: dict(TRANSFERS))
+    transfers: dict[str, Transfer] = field(default_factory=lambda: dict(TRANSFERS))
 
     def __post_init__(self) -> None:
         self.parameters = {
@@ -145,10 +100,11 @@ class Scan:
 
     def chain(self) -> bytes:
         """The bytes of the chain."""
-        marks = b"".join(mark(f"MTRX$ENABLE_RECORDING-{channel}") for channel in self.channels)
+        marks = b"".join(mark_block(f"MTRX$ENABLE_RECORDING-{channel}", ENDED_S) for channel in self.channels)
         names = [self.path(channel).name for channel in self.channels] if self.listed is None else self.listed
-        head = MAGIC + block("META", b"\0" * 40) + eepa(self.parameters) + marks + self.before
-        return head + ccsy(self.transfers) + b"".join(bref(name) for name in names)
+        head = chain_head("MATRIX", ENDED_S) + parameters_block(self.parameters, ENDED_S) + marks + self.before
+        channels = channels_block(self.transfers, ENDED_S, described=bytes(3000))
+        return head + channels + b"".join(listed(name) for name in names)
 
     def write(self) -> Path:
         """Write all files; the path of the first channel."""
@@ -295,23 +251,26 @@ def test_a_file_that_its_chain_does_not_list_yet_waits_where_the_library_reports
     with pytest.raises(NotReadyError, match="does not list"):
         READER.read(path)
     with scan.chain_path.open("ab") as chain:
-        chain.write(bref(path.name))
+        chain.write(listed(path.name))
     assert READER.state(path).status is FileStatus.COMPLETE
     assert READER.read(path).info.complete_rows == 5
 
 
 def test_the_scale_is_that_of_the_moment_the_file_was_listed(tmp_path):
-    scan = Scan(tmp_path, before=pmod("XYScanner.Width", 16e-9, "Meter"))
+    scan = Scan(tmp_path, before=changed("XYScanner.Width", 16e-9, "Meter"))
     path = scan.write()
     with scan.chain_path.open("ab") as chain:
-        chain.write(pmod("XYScanner.Width", 99e-9, "Meter") + ccsy({"Z": ("V", "TFF_Identity", {})}, first=9))
+        chain.write(
+            changed("XYScanner.Width", 99e-9, "Meter")
+            + channels_block({"Z": Transfer("V", "TFF_Identity", {})}, ENDED_S, first=9)
+        )
     frame = READER.read(path)
     assert frame.geometry.size_nm[0] == pytest.approx(16.0)
     assert frame.info.unit == "m"
 
 
 def test_a_change_of_the_geometry_while_the_scan_ran_is_told(tmp_path):
-    path = Scan(tmp_path, before=pmod("XYScanner.Width", 16e-9, "Meter", ENDED_S - 5)).write()
+    path = Scan(tmp_path, before=changed("XYScanner.Width", 16e-9, "Meter", ENDED_S - 5)).write()
     assert any("Width changed while" in warning for warning in READER.read(path).info.warnings)
 
 
@@ -324,17 +283,18 @@ def test_values_of_another_number_of_points_are_refused(tmp_path):
 
 
 def test_units_that_an_earlier_list_of_channels_gave_are_void(tmp_path):
-    scan = Scan(tmp_path, before=ccsy({"Z": ("V", "TFF_Linear1D", {"Offset": 0.0, "Factor": 1.0})}, first=50))
+    volts = Transfer("V", "TFF_Linear1D", {"Offset": 0.0, "Factor": 1.0})
+    scan = Scan(tmp_path, before=channels_block({"Z": volts}, ENDED_S, first=50))
     assert READER.read(scan.write()).info.unit == "m"
 
 
 @pytest.mark.parametrize(
     ("transfers", "words"),
     [
-        ({"Z": ("m", "TFF_Cubic", {})}, "not known"),
-        ({"Z": ("m", "TFF_Linear1D", {"Offset": 0.0})}, "Factor = None"),
-        ({"Z": ("m", "TFF_Linear1D", {"Offset": 0.0, "Factor": 0.0})}, "gives no numbers"),
-        ({"I": ("A", "TFF_Identity", {})}, "does not say how"),
+        ({"Z": Transfer("m", "TFF_Cubic", {})}, "not known"),
+        ({"Z": Transfer("m", "TFF_Linear1D", {"Offset": 0.0})}, "Factor = None"),
+        ({"Z": Transfer("m", "TFF_Linear1D", {"Offset": 0.0, "Factor": 0.0})}, "gives no numbers"),
+        ({"I": Transfer("A", "TFF_Identity", {})}, "does not say how"),
     ],
 )
 def test_a_transfer_function_that_is_not_understood_is_an_error(tmp_path, transfers, words):
@@ -369,7 +329,7 @@ def test_a_chain_in_two_links_is_read_as_one(tmp_path):
     scan = Scan(tmp_path, listed=[])
     path = scan.write()
     assert READER.state(path).status is FileStatus.WAITING
-    (tmp_path / "night_0002.mtrx").write_bytes(MAGIC + pmod("XYScanner.Width", 4e-9, "Meter") + bref(path.name))
+    (tmp_path / "night_0002.mtrx").write_bytes(MAGIC + changed("XYScanner.Width", 4e-9, "Meter") + listed(path.name))
     assert READER.read(path).geometry.size_nm[0] == pytest.approx(4.0)
     np.testing.assert_array_equal(READER.read(path).data, by_library(path, "forward/up"))
 
@@ -387,7 +347,7 @@ def test_a_chain_that_grows_is_not_read_again_from_its_beginning(tmp_path, monke
     )
     assert READER.state(path).status is FileStatus.WAITING
     with scan.chain_path.open("ab") as chain:
-        chain.write(pmod("XYScanner.Width", 4e-9, "Meter") + bref(path.name))
+        chain.write(changed("XYScanner.Width", 4e-9, "Meter") + listed(path.name))
     assert READER.read(path).geometry.size_nm[0] == pytest.approx(4.0)
     assert parsed == [b"DOMP"]
 
@@ -423,7 +383,7 @@ def test_a_chain_whose_end_is_allocated_but_not_written_makes_the_file_wait(tmp_
     path = scan.write()
     scan.chain_path.write_bytes(scan.chain() + bytes(512))
     assert READER.state(path).status is FileStatus.WAITING
-    scan.chain_path.write_bytes(scan.chain() + bref(path.name) + bytes(512))
+    scan.chain_path.write_bytes(scan.chain() + listed(path.name) + bytes(512))
     assert READER.state(path).status is FileStatus.COMPLETE
 
 
@@ -528,7 +488,7 @@ def test_another_channel_than_the_file_holds_is_an_error(tmp_path):
 
 
 def test_of_the_files_of_one_scan_one_is_wanted(tmp_path):
-    scan = Scan(tmp_path, channels=("I", "Z", "Aux2"), transfers={**TRANSFERS, "Aux2": TRANSFERS["Z"]})
+    scan = Scan(tmp_path, channels=("I", "Z", "Aux2"), transfers={**TRANSFERS, "Aux2": Z_TRANSFER})
     scan.write()
     assert [READER.wanted(scan.path(channel), ReadOptions()) for channel in scan.channels] == [False, True, False]
     assert [READER.wanted(scan.path(c), ReadOptions(channel="aux2")) for c in scan.channels] == [False, False, True]

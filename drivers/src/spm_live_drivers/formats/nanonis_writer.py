@@ -8,7 +8,6 @@ in the order of time, which is mirrored.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live_drivers.contract import ScanDirection, ScanGeometry
+from spm_live_drivers.formats.pieces import put_file
 
 DATA_MARK = b"\x1a\x04"
 
@@ -137,24 +137,9 @@ def write_sxm(
     OSError
         If the file cannot be written.
     """
-    if pieces < 1:
-        raise ValueError(f"a file cannot be written in {pieces} pieces")
     if not settings.scan_file:
         settings = replace(settings, scan_file=str(path.absolute()))
-    content = sxm_bytes(channels, geometry, settings)
-    if pieces == 1:
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(content)
-        part.replace(path)
-        return
-    size = -(-len(content) // pieces)
-    with path.open("wb") as file:
-        for start in range(0, len(content), size):
-            if start and pause is not None:
-                pause()
-            file.write(content[start : start + size])
-            file.flush()
-            os.fsync(file.fileno())
+    put_file(path, sxm_bytes(channels, geometry, settings), pieces, pause)
 
 
 def _header(channels: Sequence[SxmChannel], geometry: ScanGeometry, settings: SxmSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from datetime import UTC, datetime
 
 from spm_live.daemon.growing import LiveBoard
@@ -13,10 +14,13 @@ from spm_live.daemon.worker import Worker, WorkerCrashError
 from spm_live.domain import Fault
 from spm_live.errors import FrameError
 from spm_live.live.follow import LiveJob
+from spm_live.scanning import LiveScan, ScanQuality
 from spm_live.sources import StoppedError
 
 logger = logging.getLogger(__name__)
 
+MOST_SEEN = 1000
+"""So many qualities wait for the disk; of more, the oldest are not kept."""
 MOST_CRASHES = 2
 """A scan that crashed the worker this often is shown without molecules."""
 
@@ -38,11 +42,12 @@ class Following:
 
     def __init__(self, board: LiveBoard, handling: Handling, status: StatusBoard, notices: Notices) -> None:
         self.board = board
-        board.told = notices.scanning
+        board.told = self._told
         self._notices = notices
         self._handling = handling
         self._status = status
         self._crashes: dict[str, int] = {}
+        self._seen: deque[tuple[int, ScanQuality]] = deque(maxlen=MOST_SEEN)  # frames whose quality is to be kept
 
     def step(self, worker: Worker) -> bool:
         """Work on the new lines of one scan.
@@ -57,6 +62,7 @@ class Following:
         StoppedError
             If the daemon stops meanwhile.
         """
+        self.keep_qualities()
         job = self.board.next_job()
         if job is None:
             return False
@@ -82,6 +88,20 @@ class Following:
         if outdated is not None:
             self._handling.supersede(outdated, stored.message["id"])
         self._notices.finished(stored.message, scan)
+        self.keep_qualities()
+
+    def _told(self, scan: LiveScan) -> None:
+        """A scan was published; called under the board's lock, by the sources' threads too."""
+        if scan.frame_id is not None and scan.quality is not None:
+            self._seen.append((scan.frame_id, scan.quality))
+        self._notices.scanning(scan)
+
+    def keep_qualities(self) -> None:
+        """Keep what was seen of scans with the frames that they became."""
+        while self._seen:
+            frame_id, quality = self._seen[0]
+            self._handling.keep_quality(frame_id, quality)
+            self._seen.popleft()
 
     def _crashed(self, job: LiveJob, crash: WorkerCrashError) -> None:
         self._status.count("worker_restarts" if crash.died else "retries")

@@ -25,9 +25,11 @@ from spm_live.domain import DaemonState, Fault, FrameRef, MoleculeMap, Processed
 from spm_live.errors import FrameError, NotReadyError
 from spm_live.find import Job
 from spm_live.publish.feed import Feed
+from spm_live.publish.live_message import quality_body
 from spm_live.publish.message import Message, fault_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import FileKey, Store, StoreError
+from spm_live.scanning import ScanQuality
 from spm_live.settings import DaemonSettings
 from spm_live.sources import Arrival, StoppedError
 from spm_live_drivers.registry import file_sha256
@@ -140,6 +142,10 @@ class Handling:
     def supersede(self, outdated: int, frame_id: int) -> None:
         """Let a frame take the place of one that was put together from lines, and tell it again."""
         self._feed.publish("frame", self.stored(lambda: self._store.supersede(outdated, frame_id)))
+
+    def keep_quality(self, frame_id: int, quality: ScanQuality) -> None:
+        """Keep how good a scan looked with the frame that it became; its ``live`` message has told it."""
+        self.stored(lambda: self._store.save_quality(frame_id, quality_body(quality)))
 
     def stored(self, action: Callable[[], T]) -> T:
         """Do something with the store, waiting while the disk is full or away: a result is never thrown away.

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from queue import Empty, Full, Queue
@@ -154,6 +155,8 @@ class Daemon:
             self._stopping.set()
             self._board.enter(DaemonState.STOPPING)
             self._stop_sources()
+            with suppress(StoppedError):  # the disk is full
+                self._following.keep_qualities()
             self._notices.stop()
             self._worker.stop()
             ticker.join()

@@ -85,6 +85,7 @@ def frame_message(
         "total": found.total,
         "counts": {plain_text(label): _count(found.counts[label]) for label in sorted(found.counts)},
         "timings_ms": {plain_text(stage): finite(spent) for stage, spent in processed.timings_ms.items()},
+        "quality": None,  # known when the scan it came of is found: see Store.save_quality
         "supersedes": sorted(supersedes),
         "superseded_by": superseded_by,
         "molecules": molecule_bodies(found.molecules),

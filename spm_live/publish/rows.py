@@ -26,8 +26,10 @@ POINT_BYTES = 8
 
 SELECT_SUMMARY = """
     SELECT frames.*, maps.processed, maps.scanned_area_nm2, maps.coverage, maps.total, maps.timings_ms,
-           models.name AS model_name, models.version AS model_version, models.sha256 AS model_sha256
+           models.name AS model_name, models.version AS model_version, models.sha256 AS model_sha256,
+           qualities.quality
     FROM frames JOIN maps ON maps.frame_id = frames.id JOIN models ON models.id = maps.model_id
+         LEFT JOIN qualities ON qualities.frame_id = frames.id
 """
 """Takes a WHERE; with the rows of ``counts`` it makes a summary."""
 
@@ -108,6 +110,11 @@ def insert(connection: sqlite3.Connection, table: str, row: Mapping[str, object]
     return int(cursor.lastrowid or 0)
 
 
+def quality_row(frame_id: int, quality: Message) -> dict[str, object]:
+    """Columns of ``qualities``."""
+    return {"frame_id": frame_id, "verdict": quality["verdict"], "quality": _json(quality)}
+
+
 def fault_row(message: Message) -> dict[str, object]:
     """Columns of ``faults``, without its number."""
     return {
@@ -150,6 +157,7 @@ def summary_message(row: sqlite3.Row, counts: Iterable[sqlite3.Row], supersedes:
             for count in counts
         },
         "timings_ms": json.loads(row["timings_ms"]),
+        "quality": json.loads(row["quality"]) if row["quality"] is not None else None,
         "supersedes": list(supersedes),
         "superseded_by": row["superseded_by"],
     }

@@ -156,7 +156,15 @@ _SERIES = (
 # Frames that were put together from lines, until their file comes.
 _GROWING = ("CREATE INDEX frames_growing ON frames (name) WHERE format = 'growing' AND superseded_by IS NULL",)
 
-STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS, _SERIES, _GROWING)
+# How good the scan looked while it was followed. The body is as in messages; the verdict can be asked for in SQL.
+_QUALITY = (
+    """CREATE TABLE qualities (
+        frame_id INTEGER PRIMARY KEY REFERENCES frames (id) ON DELETE CASCADE,
+        verdict TEXT NOT NULL,
+        quality TEXT NOT NULL)""",
+)
+
+STEPS: tuple[tuple[str, ...], ...] = (_FIRST, _HEADERS, _SERIES, _GROWING, _QUALITY)
 """Statements that take a file of version n to n + 1."""
 
 SCHEMA_VERSION = len(STEPS)

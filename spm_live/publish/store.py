@@ -198,6 +198,7 @@ class Store(LinkStore):
             frame_id = rows.insert(connection, "frames", rows.frame_row(message))
             message["id"] = frame_id
             message["supersedes"] = self._supersede(connection, message, frame_id)
+            message["quality"] = self._hand_on_quality(connection, frame_id)
             rows.insert(connection, "maps", rows.map_row(message, frame_id, self._model_id(connection, message)))
             connection.executemany("INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?)", rows.count_rows(message, frame_id))
             connection.executemany(rows.INSERT_MOLECULE, [(frame_id, *molecule) for molecule in molecules])
@@ -225,10 +226,35 @@ class Store(LinkStore):
                 "AND EXISTS (SELECT 1 FROM frames WHERE id = :new)",
                 {"new": frame_id, "old": outdated},
             )
+            self._hand_on_quality(connection, frame_id)
         message = self.frame(frame_id)
         if message is None:
             raise ValueError(f"there is no frame {frame_id}")
         return message
+
+    def save_quality(self, frame_id: int, quality: Message) -> bool:
+        """Keep how good a scan looked while it was followed, with the frame that it became.
+
+        Survives a killed process at once and a power cut shortly after.
+
+        Parameters
+        ----------
+        frame_id : int
+            Number of the frame.
+        quality : dict
+            As :func:`spm_live.publish.live_message.quality_body` makes it.
+
+        Returns
+        -------
+        bool
+            False if there is no such frame, or its quality was kept before; then nothing was changed.
+        """
+        row = rows.quality_row(frame_id, quality)
+        with self._database.write(durable=False) as connection:
+            if connection.execute("SELECT 1 FROM frames WHERE id = ?", (frame_id,)).fetchone() is None:
+                return False
+            query = "INSERT OR IGNORE INTO qualities VALUES (:frame_id, :verdict, :quality)"
+            return connection.execute(query, row).rowcount > 0
 
     def save_fault(self, fault: Fault, *, file: FileKey | None = None) -> int:
         """Keep a fault and, with it, that its file needs no second look.
@@ -328,6 +354,20 @@ class Store(LinkStore):
             older.extend(row[0] for row in connection.execute(f"SELECT id FROM frames WHERE {mine}", values))  # noqa: S608
             connection.execute(f"UPDATE frames SET superseded_by = :me WHERE {mine}", values)  # noqa: S608
         return sorted(older)
+
+    @staticmethod
+    def _hand_on_quality(connection: sqlite3.Connection, frame_id: int) -> Message | None:
+        """The quality that was seen belongs to the scan, and so to the frame that took the place of its lines."""
+        added = connection.execute(
+            "INSERT OR IGNORE INTO qualities SELECT :new, verdict, quality FROM qualities JOIN frames ON id = frame_id "
+            "WHERE superseded_by = :new AND format = 'growing' ORDER BY id DESC LIMIT 1",
+            {"new": frame_id},
+        )
+        if added.rowcount < 1:
+            return None
+        query = "SELECT quality FROM qualities WHERE frame_id = ?"
+        quality: Message = json.loads(connection.execute(query, (frame_id,)).fetchone()[0])
+        return quality
 
     @staticmethod
     def _model_id(connection: sqlite3.Connection, message: Message) -> int:

@@ -129,7 +129,11 @@ def test_a_scan_is_followed_told_and_kept_once(lab: Lab) -> None:
     over = over or lab.wait(lambda message: message.get("rule") == "over")
     assert over["frame_id"] == frame["id"]
     assert [notice["rule"] for notice in lab.notices.newest()] == ["over", "enough"]
-    assert len(lab.store.frames(10)) == 1
+    assert replaced["quality"] is not None
+    lab.daemon.stop()
+    lab.thread.join(30)
+    (kept,) = lab.store.frames(10)
+    assert kept["quality"] == replaced["quality"]
     assert lab.board.scans() == []
 
 

@@ -57,7 +57,7 @@ def test_it_shares_its_molecules_and_its_geometry_with_finished_frames() -> None
         assert stored.items() <= told.items()
     shared = set(live) & set(summary(frame)) - {"counts", "coverage", "scanned_area_nm2", "total", "timings_ms"}
     same = {name for name in shared - ENVELOPE if live[name] == frame[name]}
-    assert shared - ENVELOPE - same <= {"name", "source"}
+    assert shared - ENVELOPE - same <= {"name", "source", "quality"}
     assert {"size_nm", "center_nm", "angle_deg", "direction", "unit", "bias_v"} <= same
 
 

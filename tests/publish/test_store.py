@@ -8,7 +8,9 @@ import pytest
 from any_results import processeds
 from hypothesis import HealthCheck, given, settings
 from made_results import NOON, digest, made, made_fault
+from made_scans import QUALITY
 
+from spm_live.publish.live_message import quality_body
 from spm_live.publish.message import fault_message, frame_message, iso, summary
 from spm_live.publish.store import FileKey, Store
 
@@ -154,6 +156,41 @@ def test_a_frame_takes_the_place_of_another_when_that_is_found_out_later(store):
     with pytest.raises(ValueError, match="no frame"):
         store.supersede(late.id, 99)
     assert [frame["id"] for frame in store.frames(10)] == [late.id]
+
+
+def test_how_good_a_scan_looked_is_kept_once_with_its_frame(store):
+    saved = store.save(made("a"))
+    quality = quality_body(QUALITY)
+    assert saved.message["quality"] is None
+    assert store.save_quality(saved.id, quality)
+    assert not store.save_quality(saved.id, {**quality, "verdict": "good"}), "it was kept before"
+    assert not store.save_quality(99, quality), "there is no such frame"
+    assert store.frame(saved.id) == {**saved.message, "quality": quality}
+    assert store.frames(1)[0]["quality"] == store.latest()["quality"] == quality
+
+
+@pytest.mark.parametrize("found_late", [False, True])
+def test_the_quality_goes_from_the_lines_of_a_scan_to_its_file(store, found_late):
+    lines = made("lines", source="C:/data/a.sxm")
+    info = replace(lines.map.frame, format="growing")
+    kept = store.save(replace(lines, map=replace(lines.map, frame=info)))
+    store.save_quality(kept.id, quality_body(QUALITY))
+    if found_late:
+        late = store.save(made("file", source="D:/elsewhere/b.sxm"))
+        assert late.message["quality"] is None
+        told = store.supersede(kept.id, late.id)
+    else:
+        told = store.save(made("file", source="/mnt/a.sxm")).message
+    assert told["supersedes"] == [kept.id]
+    assert told["quality"] == store.frame(told["id"])["quality"] == quality_body(QUALITY)
+
+
+def test_a_longer_state_of_a_file_does_not_inherit_the_quality_of_a_shorter_one(store):
+    short = store.save(made("rows 10", source="/data/a.sxm", complete_rows=10))
+    store.save_quality(short.id, quality_body(QUALITY))
+    whole = store.save(made("rows 64", source="/data/a.sxm"))
+    assert whole.message["supersedes"] == [short.id]
+    assert whole.message["quality"] is None
 
 
 def test_frames_are_listed_newest_first_a_page_at_a_time(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -12,6 +13,7 @@ from playwright.sync_api import Route, expect
 from viewer_page import Open, Seen
 
 from spm_live.domain import ScanDirection
+from spm_live.publish.live_message import quality_body
 from spm_live.scanning import LiveScan, LiveState, Notice
 
 OVERLAPS = """() => {
@@ -110,7 +112,20 @@ def test_the_final_frame_takes_the_place_of_the_growing_one(scene, draw, look: O
     expect(seen.page.locator("#live")).to_have_text("Live")
     expect(seen.page.locator("#progress")).to_contain_text("finished, 128 lines")
     expect(seen.page.locator("#quality")).to_contain_text("Bad")  # seen while it grew, and still true
+    expect(seen.page.locator(".row .flaw")).to_have_text("bad ")
     assert seen.paths(rf"/api/frames/{told['id']}$") == [], "the frame had been told already"
+
+
+def test_a_frame_of_last_night_still_tells_how_good_its_scan_looked(scene, draw, look: Open, growing: Growing) -> None:
+    told = scene.add(draw(1))
+    scene.store.save_quality(told["id"], quality_body(bad(40)))
+    scene.add(draw(2))
+    seen = look()
+    expect(seen.page.locator(".row .flaw")).to_have_attribute("title", re.compile("tip changed at line 40"))
+    expect(seen.page.locator("#quality-section")).to_be_hidden()
+    seen.page.locator(f".row[data-id='{told['id']}']").click()
+    seen.shows(told["id"])
+    expect(seen.page.locator("#quality")).to_contain_text("line 40 (height)")
 
 
 def test_the_final_frame_is_found_although_its_message_comes_later(scene, draw, look: Open, growing: Growing) -> None:

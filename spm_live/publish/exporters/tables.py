@@ -63,6 +63,12 @@ def _of_frame(name: str, kind: Kind, key: str) -> Column:
     return Column(name, kind, lambda row: row["frame"][key])
 
 
+def _tip_changes(row: Row) -> str | None:
+    """Lines at which the tip changed, counted as scanned; empty for none, None where nobody looked."""
+    quality = row["quality"]
+    return "; ".join(str(change["line"]) for change in quality["tip_changes"]) if quality else None
+
+
 def _each_frame(message: Row) -> Iterator[Row]:
     yield message
 
@@ -115,6 +121,8 @@ FRAMES = Table(
         _plain("scanned_area_nm2", "float"),
         _plain("coverage", "float"),
         Column("molecules", "int", itemgetter("total")),
+        Column("quality", "text", lambda row: row["quality"]["verdict"] if row["quality"] else None),
+        Column("tip_changes", "text", _tip_changes),
     ),
     _each_frame,
 )

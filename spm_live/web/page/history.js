@@ -35,7 +35,7 @@ export class History {
     this.today = today;
     const wanted = new Map(this.list.all.map((frame) => [frame.id, frame]));
     for (const [id, row] of this.rows) {
-      if (!stale && wanted.get(id)?.sha256 === row.sha256) continue;
+      if (!stale && wanted.has(id) && look(wanted.get(id)) === row.look) continue;
       row.node.remove();
       this.rows.delete(id);
     }
@@ -43,7 +43,7 @@ export class History {
     for (const frame of this.list.all) {
       let row = this.rows.get(frame.id);
       if (row === undefined) {
-        row = { node: this.row(frame), sha256: frame.sha256 };
+        row = { node: this.row(frame), look: look(frame) };
         this.rows.set(frame.id, row);
         if (after === null) this.box.prepend(row.node);
         else after.after(row.node);
@@ -86,7 +86,7 @@ export class History {
         "span",
         { class: "row-text" },
         el("span", { class: "row-name" }, frame.name),
-        el("span", { class: "row-time quiet" }, frame.partial ? el("b", {}, "partial ") : "", when(frame.ended ?? frame.processed)),
+        el("span", { class: "row-time quiet" }, flaw(frame), frame.partial ? el("b", {}, "partial ") : "", when(frame.ended ?? frame.processed)),
         el(
           "span",
           { class: "row-counts", title: `${plural(frame.total, "molecule")}` },
@@ -96,6 +96,16 @@ export class History {
       ),
     );
   }
+}
+
+/** What a row shows that may change: other content under the number, or a quality that is known by now. */
+const look = (frame) => `${frame.sha256} ${frame.quality?.verdict ?? ""}`;
+
+/** A word on a scan that did not look good while it grew. */
+function flaw(frame) {
+  const verdict = frame.quality?.verdict;
+  if (verdict !== "doubtful" && verdict !== "bad") return "";
+  return el("b", { class: "flaw", "data-verdict": verdict, title: frame.quality.reasons.join("; ") }, `${verdict} `);
 }
 
 /** The small picture in the scan's true proportions, whatever its pixels. */

@@ -96,8 +96,17 @@ function takeFrame(frame) {
 
 function takeLive(scan) {
   if (!live.take(scan)) return;
+  noteQuality(scan);
   growing.news();
   viewChanged();
+}
+
+/** The frame that a scan became was told before it was known how good the scan looked. */
+function noteQuality(scan) {
+  const frame = list.all[list.indexOf(scan.frame_id)];
+  if (!frame || frame.quality || !scan.quality) return;
+  frame.quality = scan.quality;
+  listChanged();
 }
 
 function takeLinks(links) {

@@ -13,7 +13,8 @@ import numpy as np
 from spm_live_drivers.simulate import Fault
 
 SIMULATED = {
-    # Each pattern is what a person would look for in the log who knows what happened.
+    # Each pattern is what a person would look for in the log who knows what happened. late-chain is not among them:
+    # it can only happen to MATRIX files, and the soak test saves .sxm.
     "restart": r"nanonis soak: .*(connect|closed|broke|reset)",
     "restart-anew": r"nanonis soak: .*(connect|closed|broke|reset)",
     "half-reply": r"nanonis soak: .*(closed the connection|broke|ends within)",

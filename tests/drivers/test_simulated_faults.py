@@ -26,7 +26,7 @@ from spm_live_drivers.simulate import (
     SimulatedInstrument,
     main,
 )
-from spm_live_drivers.simulate.faults import FAULTS, FILE_FAULTS, REPLY_FAULTS, parse_fault
+from spm_live_drivers.simulate.faults import FAULTS, FILE_FAULTS, REPLY_FAULTS, SXM_FAULTS, parse_fault
 from spm_live_drivers.simulate.machine import ScanMachine
 from spm_live_drivers.simulate.running import RunningScan
 
@@ -276,7 +276,7 @@ def test_the_end_of_every_trace_is_waited_for(tmp_path: Path) -> None:
 def test_every_fault_of_a_long_run_is_noted_and_logged_in_one_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    names = [name for name in FAULTS if name not in REPLY_FAULTS]
+    names = [name for name in SXM_FAULTS if name not in REPLY_FAULTS]
     plan = FaultPlan.scattered(4, 30, 0.8, names)
     assert len(plan.faults) == 24
     with caplog.at_level(logging.INFO, logger="spm_live_drivers.simulate"):

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spm_live_drivers.errors import FrameError
-from spm_live_drivers.simulate.controller import SimulatedController
+from spm_live_drivers.simulate.controller import SERVED, SimulatedController
 from spm_live_drivers.simulate.faults import FAULTS, FaultPlan, parse_fault
 from spm_live_drivers.simulate.instrument import SimulatedInstrument
 from spm_live_drivers.simulate.options import RELEASES, ControllerOptions
-from spm_live_drivers.simulate.plan import ScanPlan
+from spm_live_drivers.simulate.plan import FORMATS, ScanPlan
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             autosave=not given.no_save,
         )
         faults = FaultPlan([parse_fault(text) for text in given.fault], given.seed)
+        faults.check(plan.format)
     except ValueError as error:
         parser.error(str(error))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = ScanPlan()
     parser = argparse.ArgumentParser(
         prog="spm-live-simulate",
-        description="Simulates a scanning tunnelling microscope that saves .sxm files and answers over TCP.",
+        description="Simulates a scanning tunnelling microscope that saves its scans and answers over TCP.",
         epilog="Faults: " + "; ".join(f"{name} ({what})" for name, what in FAULTS.items()),
     )
     parser.add_argument("folder", type=Path, help="where the scan files go")
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--slow-write", type=float, default=0.0, metavar="S", help="let a file grow for so many s")
     parser.add_argument("--seed", type=int, default=plan.seed, help="another seed, another surface")
     parser.add_argument("--series", default=plan.series, help="start of the file names (default %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default=plan.format, help="of the files (default %(default)s)")
     parser.add_argument("--truth", type=Path, metavar="DIR", help="keep the truth about each frame here, as JSON")
     parser.add_argument(
         "--recorded", type=Path, action="append", default=[], metavar="FILE", help="scan this file again; repeatable"
@@ -114,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(given: argparse.Namespace) -> ScanPlan:
     if given.tcp_port is not None and not 0 <= given.tcp_port <= 65535:
         raise ValueError(f"there is no port {given.tcp_port}")
+    if given.tcp_port is not None and given.format != "sxm":
+        raise ValueError(SERVED)
     return ScanPlan(
         pixels=given.pixels,
         size_nm=given.size_nm,
@@ -126,4 +130,5 @@ def _plan(given: argparse.Namespace) -> ScanPlan:
         recorded=tuple(given.recorded),
         drift_nm=given.drift_nm,
         hops=given.hops,
+        format=given.format,
     )

@@ -15,6 +15,12 @@ from spm_live_drivers.simulate.running import EndedScan, Moment, RunningScan
 from spm_live_drivers.simulate.server import InstrumentServer, SpoiltReply
 from spm_live_drivers.simulate.waiting import LONGEST_WAIT_S
 
+SERVED = (
+    "no controller that answers over TCP saves MATRIX files; leave the server (--tcp-port) out, or save .sxm files "
+    "(--format sxm)"
+)
+"""Why an instrument that saves MATRIX files is a folder and nothing else."""
+
 USUAL = ControllerOptions()
 """How it behaves unless told otherwise."""
 
@@ -38,6 +44,11 @@ class SimulatedController:
         Time in s, never going back. All that the scan does follows from it, so that a test can step it.
     begun, ended : callable or None
         Told of every scan that begins and ends (:class:`RunningScan`, :class:`EndedScan`), by the thread that scans.
+
+    Raises
+    ------
+    ValueError
+        If a fault was planned that cannot happen to the files of the instrument.
 
     Examples
     --------
@@ -92,7 +103,7 @@ class SimulatedController:
 
     @property
     def over(self) -> bool:
-        """Whether all planned frames were scanned."""
+        """Whether all planned frames were scanned, and all of their files are written."""
         return self._machine.over
 
     @property
@@ -112,7 +123,11 @@ class SimulatedController:
         ------
         OSError
             If it cannot listen.
+        ValueError
+            If MATRIX files are saved: no controller that answers these calls does that.
         """
+        if self.instrument.plan.format != "sxm":
+            raise ValueError(SERVED)
         port = self._server.listen()
         self._serving = True
         return port
@@ -148,6 +163,8 @@ class SimulatedController:
     def run(self, stop: threading.Event) -> int:
         """Scan until the plan is done, ``stop`` is set, or :meth:`stop` is called. A frame under way is not saved.
 
+        A parameter chain that is late is completed at the end, before its time if the scan was stopped.
+
         Returns
         -------
         int
@@ -165,6 +182,7 @@ class SimulatedController:
                 break
             # A clock that does not run as fast as the real one is looked at now and then.
             stop.wait(min(self.due_in_s(), LONGEST_WAIT_S))
+        self._machine.settle()
         return self.saved
 
     def due_in_s(self) -> float:

@@ -34,6 +34,7 @@ FAULTS = {
     "restarted-scan": "the scan is begun anew in mid-frame and the first part is not saved",
     "changed-frame": "the number of pixels, the size or the angle changes, at the start or in mid-frame",
     "nan-everywhere": "from a line on all values are NaN",
+    "late-chain": "the files of the frame are there, but its entry in the parameter chain is made later",
 }
 """Names of the faults, and what happens."""
 
@@ -43,8 +44,18 @@ REPLY_FAULTS = frozenset({"half-reply", "slow-reply", "wrong-size", "wrong-name"
 PICTURE_FAULTS = frozenset({"dropped-line", "tip-change", "double-tip", "nan-everywhere"})
 """Those that are seen in the picture, and nowhere else."""
 
-FILE_FAULTS = frozenset({"slow-file", "no-file"})
+FILE_FAULTS = frozenset({"slow-file", "no-file", "late-chain"})
 """Those of the saved file: they happen after the last line."""
+
+IMPOSSIBLE = {
+    "sxm": frozenset({"late-chain"}),
+    # Its integers have no value for a pixel that was not scanned.
+    "matrix": frozenset({"dropped-line", "nan-everywhere"}),
+}
+"""Those that cannot happen where the scans are saved in a format."""
+
+SXM_FAULTS = tuple(name for name in FAULTS if name not in IMPOSSIBLE["sxm"])
+"""Those that can happen where ``.sxm`` files are saved."""
 
 MOST_KEPT = 100_000
 """So many injections are remembered; older ones are forgotten."""
@@ -162,7 +173,7 @@ class FaultPlan:
 
     @classmethod
     def scattered(
-        cls, seed: int, frames: int, share: float, names: Sequence[str] = tuple(FAULTS), lines: int | None = None
+        cls, seed: int, frames: int, share: float, names: Sequence[str] = SXM_FAULTS, lines: int | None = None
     ) -> FaultPlan:
         """Plan one fault in a share of the frames, the names in turn; half of the wrong replies carry a picture.
 
@@ -175,7 +186,7 @@ class FaultPlan:
         share : float
             0 to 1.
         names : sequence of str
-            Of :data:`FAULTS`.
+            Of :data:`FAULTS`; all that can happen to a controller that saves ``.sxm`` files unless others are named.
         lines : int or None
             At a line below this one; None: at one that the seed settles later.
         """
@@ -189,6 +200,31 @@ class FaultPlan:
             line = None if lines is None else int(rng.integers(lines))
             faults.append(Fault(name, int(frame), line, "Scan.FrameDataGrab" if grabs else ""))
         return cls(faults, seed)
+
+    def check(self, saved_as: str) -> None:
+        """See whether all of it can happen.
+
+        Parameters
+        ----------
+        saved_as : str
+            Format of the plan that is scanned.
+
+        Raises
+        ------
+        ValueError
+            If something cannot; it says what to do.
+        """
+        wrong = sorted({fault.name for fault in self.faults} & IMPOSSIBLE[saved_as])
+        if wrong and saved_as == "sxm":
+            raise ValueError(
+                f"{' and '.join(wrong)} cannot happen to .sxm files, which have no parameter chain; save MATRIX files "
+                "(--format matrix), or leave that fault out"
+            )
+        if wrong:
+            raise ValueError(
+                f"{' and '.join(wrong)} cannot happen to MATRIX files, whose integers cannot say that a value is "
+                "missing; save .sxm files (--format sxm), or leave that out"
+            )
 
     @property
     def injected(self) -> tuple[Injection, ...]:

@@ -1,9 +1,8 @@
-"""The simulated microscope itself: shows a frame after another and saves ``.sxm`` files as the real one does."""
+"""The simulated microscope itself: shows a frame after another and saves files as the real one does."""
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable
 from datetime import datetime
@@ -13,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live_drivers.contract import ScanGeometry
-from spm_live_drivers.formats.nanonis_writer import SxmChannel, SxmSettings, write_sxm
+from spm_live_drivers.formats.matrix_writer import Later
+from spm_live_drivers.formats.nanonis_writer import SxmChannel
 from spm_live_drivers.simulate.plan import SAMPLE, ScanPlan
+from spm_live_drivers.simulate.saving import SETPOINT_A, SLOW_PIECES, Recording, files_of
 from spm_live_drivers.simulate.subjects import (
     DrawnSubjects,
     DriftingSubjects,
@@ -28,14 +29,8 @@ from spm_live_drivers.synthetic.truth_file import write_truth
 
 logger = logging.getLogger(__name__)
 
-SLOW_PIECES = 20
-"""Pieces in which a slowly written file grows."""
-
 USUAL = ScanPlan()
 """How it scans unless told otherwise."""
-
-SETPOINT_A = 50e-12
-"""Current set point."""
 
 SLOT_OF = {"Z": 14, "Current": 0}
 """Numbers of the usual signals among the 24 slots of a controller."""
@@ -51,8 +46,8 @@ def _local_now() -> datetime:
 class SimulatedInstrument:
     """A microscope that scans one frame after another, drawn or recorded.
 
-    Every second frame is scanned upwards, as a controller in continuous mode does. Numbers go on after the highest in
-    the folder, so that a restart overwrites nothing.
+    Every second frame is scanned upwards, as a controller in continuous mode does; all of them, where MATRIX files are
+    saved. Numbers go on after the highest in the folder, so that a restart overwrites nothing.
 
     Parameters
     ----------
@@ -70,7 +65,7 @@ class SimulatedInstrument:
     Raises
     ------
     FrameError
-        If a recorded frame cannot be read.
+        If a recorded frame cannot be read, or not be saved in the format of the plan.
     """
 
     def __init__(
@@ -87,9 +82,10 @@ class SimulatedInstrument:
         self.truth = truth
         self.sample = sample
         self.now = now
+        self._files = files_of(folder, plan)
         self._subjects: Subjects
         if plan.recorded:
-            self._subjects = RecordedSubjects(plan.recorded, plan.size_nm)
+            self._subjects = RecordedSubjects(plan)
         elif plan.drifts:
             self._subjects = DriftingSubjects(plan, sample)
         else:
@@ -132,9 +128,7 @@ class SimulatedInstrument:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.truth is not None:
             self.truth.mkdir(parents=True, exist_ok=True)
-        name = re.compile(re.escape(self.plan.series) + r"(\d{4,})\.sxm")
-        taken = [int(match[1]) for path in self.folder.iterdir() if (match := name.fullmatch(path.name))]
-        return max(taken, default=0) + 1
+        return self._files.last_number() + 1
 
     def scan(self, number: int) -> SyntheticScan:
         """Draw the frame of a given number; the same one whenever it is asked for."""
@@ -156,9 +150,9 @@ class SimulatedInstrument:
         current = tuple(_current(rng, plane, way) for plane, way in ((forward, 1), (backward, -1)))
         return (main, SxmChannel(SLOT_OF["Current"], "Current", "A", current[0], current[1], 1e-9))
 
-    def path_of(self, number: int) -> Path:
-        """File of the frame of a given number."""
-        return self.folder / f"{self.plan.series}{number:04d}.sxm"
+    def path_of(self, number: int, unit: str = "m") -> Path:
+        """File of the frame of a given number, or of its main channel, whose values have this unit."""
+        return self._files.path_of(number, unit)
 
     def save(
         self,
@@ -169,6 +163,7 @@ class SimulatedInstrument:
         pause: Callable[[], object],
         *,
         slowly: bool = False,
+        later: Later | None = None,
     ) -> Path:
         """Write a frame, and before it the truth about it.
 
@@ -186,27 +181,22 @@ class SimulatedInstrument:
             Called between the pieces of a slowly written file.
         slowly : bool
             Write in pieces even where the plan does not say so.
+        later : callable or None
+            Given the entry of the scan in the parameter chain, for a chain that comes late; None: it is written at
+            once. An ``.sxm`` file has none.
 
         Returns
         -------
         Path
-            The file.
+            The file, or that of its main channel.
         """
-        plan, scan, path = self.plan, subject.scan, self.path_of(number)
+        plan, scan, path = self.plan, subject.scan, self.path_of(number, subject.unit)
         if self.truth is not None and subject.recorded is None:
             write_truth(self.truth / f"{path.stem}.json", scan, path.name, subject.series)
-        line_s = plan.line_s(scan.geometry.rows)
-        settings = SxmSettings(
-            started=started,
-            # The header cannot say that a line takes no time at all: a frame takes a second at least.
-            line_time_s=max(line_s, 1.0 / scan.geometry.rows) / 2,
-            setpoint_a=SETPOINT_A,
-            direction=scan.direction,
-            comment="simulated",
-            series=plan.series,
-        )
+        # A header cannot say that a line takes no time at all: a frame takes a second at least.
+        line_s = max(plan.line_s(scan.geometry.rows), 1.0 / scan.geometry.rows)
         pieces = SLOW_PIECES if slowly or plan.slow_write_s > 0 else 1
-        write_sxm(path, channels, scan.geometry, settings, pieces=pieces, pause=pause)
+        self._files.save(Recording(number, scan, channels, started, line_s), pieces, pause, later)
         return path
 
 

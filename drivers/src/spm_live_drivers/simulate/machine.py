@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from spm_live_drivers.contract import ScanGeometry
 from spm_live_drivers.growing import ScanOutcome
 from spm_live_drivers.simulate.faults import FILE_FAULTS, REPLY_FAULTS, DueFault, FaultPlan, Injection
-from spm_live_drivers.simulate.instrument import SLOW_PIECES, SimulatedInstrument
+from spm_live_drivers.simulate.instrument import SimulatedInstrument
 from spm_live_drivers.simulate.options import ControllerOptions
 from spm_live_drivers.simulate.running import EndedScan, Moment, Planes, Position, RunningScan
-from spm_live_drivers.simulate.spoiling import another_geometry, scanned_to, spoil
+from spm_live_drivers.simulate.saver import Saver
+from spm_live_drivers.simulate.spoiling import another_geometry, spoil
 from spm_live_drivers.simulate.waiting import LONGEST_WAIT_S, SHORTEST_WAIT_S, Deadline
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,11 @@ class ScanMachine:
         Takes the server away; it comes back after ``options.restart_s``.
     begun, ended : callable or None
         Told of every scan that begins and ends, by the thread that steps.
+
+    Raises
+    ------
+    ValueError
+        If a fault was planned that cannot happen to the files of the instrument.
     """
 
     def __init__(
@@ -70,15 +77,15 @@ class ScanMachine:
         begun: Callable[[RunningScan], object] | None = None,
         ended: Callable[[EndedScan], object] | None = None,
     ) -> None:
+        faults.check(instrument.plan.format)
         self.instrument = instrument
         self.options = options
         self.faults = faults
         self.clock = clock
-        self.saved = 0
-        """Files that were written."""
-        self._pause, self._restart, self._begun_hook, self._ended_hook = pause, restart, begun, ended
+        self._restart, self._begun_hook, self._ended_hook = restart, begun, ended
         self._stepping = threading.Lock()
         self._changed = threading.Condition()
+        self._saver = Saver(instrument, options, clock, pause)  # only the stepping thread uses it
         self._run: RunningScan | None = None
         self._held: Position | None = None  # where the scan stands still
         self._cap: Position | None = None  # where a fault will end it
@@ -91,8 +98,13 @@ class ScanMachine:
 
     @property
     def over(self) -> bool:
-        """Whether all planned frames were scanned."""
-        return self._over
+        """Whether all planned frames were scanned, and all of their files are written."""
+        return self._over and not self._saver.late
+
+    @property
+    def saved(self) -> int:
+        """Scans that were saved."""
+        return self._saver.saved
 
     def step(self) -> None:
         """Do all that is due by now.
@@ -109,21 +121,38 @@ class ScanMachine:
                 frames = self.instrument.plan.frames
                 self._next = _Next(self.clock(), 1, self.instrument.prepare())
                 self._over = frames is not None and frames < 1
+            self._saver.late.do_due()
             while not self._over and self._act():
                 pass
         with self._changed:
             self._changed.notify_all()
 
+    def settle(self) -> None:
+        """Write what would have been written later, as an instrument does that is switched off.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        with self._stepping:
+            self._saver.late.do_all()
+
     def due_in_s(self) -> float:
         """How long nothing is due, in s."""
         with self._stepping:
-            run, now = self._run, self.clock()
-            if self._next is not None:
-                return max(0.0, self._next.at_s - now)
-            if run is None:
-                return 0.0
-            lines = self._pending[0].line if self._pending else run.geometry.rows
-            return max(0.0, run.trace_end_s(2 * lines) - now)
+            return min(self._saver.late.due_in_s(), self._scan_due_in_s())
+
+    def _scan_due_in_s(self) -> float:
+        run, now = self._run, self.clock()
+        if self._over:
+            return math.inf if self._saver.late else 0.0
+        if self._next is not None:
+            return max(0.0, self._next.at_s - now)
+        if run is None:
+            return 0.0
+        lines = self._pending[0].line if self._pending else run.geometry.rows
+        return max(0.0, run.trace_end_s(2 * lines) - now)
 
     def moment(self) -> Moment | None:
         """The state of the scan now; None before the first step."""
@@ -334,15 +363,15 @@ class ScanMachine:
         """A frame is over: save it, tell of it, and plan the next one."""
         mine = [fault for fault in self._pending if fault.name in FILE_FAULTS]
         for fault in mine:
-            self.note(fault, run)
+            self.note(fault, run, f"by {self.options.late_chain_s:g} s" if fault.name == "late-chain" else "")
         names = {fault.name for fault in mine}
         slowly, saves = "slow-file" in names, self.options.autosave and "no-file" not in names
-        path = str(self.instrument.path_of(run.number).absolute()) if saves else ""
+        path = str(self.instrument.path_of(run.number, run.subject.unit).absolute()) if saves else ""
         if slowly:
             # The controller says so when it hands the file to its system; a slow share has it much later.
             self._tell_end(run, lines, outcome, path)
         if saves:
-            self._save(run, lines, slowly)
+            self._saver.save(run, lines, slowly=slowly, late="late-chain" in names)
         if not slowly:
             self._tell_end(run, lines, outcome, path)
         logger.info("%s: %d molecules", path or f"frame {run.frame}, not saved", len(run.subject.scan.molecules))
@@ -355,16 +384,6 @@ class ScanMachine:
                 self._held, self._over = Position(lines), True
         else:
             self._next = _Next(self.clock() + rest_s, run.frame + 1, run.number + 1)
-
-    def _save(self, run: RunningScan, lines: int, slowly: bool) -> None:
-        plan = self.instrument.plan
-        subject, channels = run.subject, run.channels
-        if lines < run.geometry.rows:
-            subject = scanned_to(subject, lines)
-            channels = self.instrument.channels(run.number, subject)
-        piece_s = (max(plan.slow_write_s, self.options.slow_file_s) if slowly else plan.slow_write_s) / SLOW_PIECES
-        self.instrument.save(run.number, subject, channels, run.started, lambda: self._pause(piece_s), slowly=slowly)
-        self.saved += 1
 
     def _tell_end(self, run: RunningScan, lines: int, outcome: ScanOutcome, path: str) -> None:
         with self._changed:

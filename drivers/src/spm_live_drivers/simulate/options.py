@@ -35,6 +35,8 @@ class ControllerOptions:
         How long a restart takes.
     slow_file_s : float
         Time that a file takes which is to be written slowly.
+    late_chain_s : float
+        How long after its files a scan is entered in the parameter chain, where that is to be late.
     slow_reply_s : float
         Time that a reply takes which is to be slow.
     connections : int
@@ -49,13 +51,14 @@ class ControllerOptions:
     stopped_s: float = 5.0
     restart_s: float = 2.0
     slow_file_s: float = 2.0
+    late_chain_s: float = 10.0
     slow_reply_s: float = 8.0
     connections: int = 4
 
     def __post_init__(self) -> None:
         if self.release not in RELEASES:
             raise ValueError(f"no release {self.release}; there are {', '.join(map(str, RELEASES))}")
-        times = (self.stopped_s, self.restart_s, self.slow_file_s, self.slow_reply_s)
+        times = (self.stopped_s, self.restart_s, self.slow_file_s, self.late_chain_s, self.slow_reply_s)
         if not all(math.isfinite(time) and time >= 0 for time in times):
             raise ValueError("times are finite and not negative")
         if not 1 <= self.connections <= 64:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from spm_live_drivers.contract import ScanDirection
 from spm_live_drivers.synthetic import Sample, Species
 
 SAMPLE = Sample(
@@ -18,6 +19,10 @@ SAMPLE = Sample(
     shares=(0.45, 0.3, 0.25),
 )
 """What the simulated microscope looks at unless told otherwise."""
+
+
+FORMATS = ("sxm", "matrix")
+"""What the files can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class ScanPlan:
         Share of the molecules that hop between two frames, 0 to 1; successive frames then show one place.
     place_frames : int
         After so many frames of one place the next one is looked at.
+    format : str
+        ``"sxm"``, or ``"matrix"`` for result files and a parameter chain as Omicron MATRIX writes them.
     """
 
     pixels: int = 256
@@ -64,6 +71,7 @@ class ScanPlan:
     drift_nm: float = 0.0
     hops: float = 0.0
     place_frames: int = 10
+    format: str = "sxm"
 
     def __post_init__(self) -> None:
         if not 8 <= self.pixels <= 8192:
@@ -84,11 +92,22 @@ class ScanPlan:
             raise ValueError("recorded frames neither drift nor hop; leave one of the two out")
         if not 1 <= self.place_frames <= 1000:
             raise ValueError(f"{self.place_frames} frames of one place; 1 to 1000 are possible")
+        if self.format not in FORMATS:
+            raise ValueError(f"no scan can be saved as {self.format!r}; there are {', '.join(FORMATS)}")
 
     @property
     def drifts(self) -> bool:
         """Whether successive frames show one place."""
         return self.drift_nm > 0 or self.hops > 0
+
+    @property
+    def alternates(self) -> bool:
+        """Whether every second frame is scanned the other way; a MATRIX scan always begins at the bottom."""
+        return self.format != "matrix"
+
+    def direction_of(self, number: int) -> ScanDirection:
+        """Which line of the frame of a given number is scanned first."""
+        return ScanDirection.DOWN if self.alternates and number % 2 else ScanDirection.UP
 
     def line_s(self, lines: int) -> float:
         """Time of one line in a frame of so many, forward and backward together, in s."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from spm_live_drivers.contract import Frame, ReadOptions, ScanDirection, ScanGeometry, Trace
+from spm_live_drivers.contract import Frame, ReadOptions, ScanGeometry, Trace
 from spm_live_drivers.errors import FrameError
 from spm_live_drivers.registry import find_reader
 from spm_live_drivers.simulate.plan import ScanPlan
@@ -83,11 +82,6 @@ class Subjects(Protocol):
         ...
 
 
-def direction_of(number: int) -> ScanDirection:
-    """Every second frame is scanned upwards."""
-    return ScanDirection.UP if number % 2 == 0 else ScanDirection.DOWN
-
-
 def changed_tip(tip: Tip, sample: Sample, state: TipState) -> Tip:
     """The same tip after something happened to it."""
     if state is TipState.BLUNT:
@@ -121,7 +115,7 @@ class DrawnSubjects:
             size_nm=geometry.size_nm,
             center_nm=geometry.center_nm,
             angle_deg=geometry.angle_deg,
-            direction=direction_of(number),
+            direction=plan.direction_of(number),
             sample=self._sample,
             tip=changed_tip(drawn, self._sample, tip),
         )
@@ -168,7 +162,8 @@ class DriftingSubjects:
             columns=plan.pixels,
             size_nm=plan.size_nm,
             center_nm=(round(float(x), 3), round(float(y), 3)),
-            first_direction=direction_of(where * plan.place_frames + 1),
+            first_direction=plan.direction_of(where * plan.place_frames + 1),
+            alternates=plan.alternates,
             sample=self._sample,
         )
 
@@ -178,20 +173,27 @@ class RecordedSubjects:
 
     Parameters
     ----------
-    files : sequence of Path
-        Scan files, arrays and pictures that a reader knows.
-    size_nm : float
-        Width of a picture that does not know its own.
+    plan : ScanPlan
+        Which scan files, arrays and pictures, and the width of a picture that does not know its own.
 
     Raises
     ------
     FrameError
-        If one of them cannot be read.
+        If one of them cannot be read, or has gaps that the files of the plan cannot have.
     """
 
-    def __init__(self, files: Sequence[Path], size_nm: float) -> None:
-        self._frames = tuple(_recorded(path, size_nm) for path in files)
-        self._files = tuple(files)
+    def __init__(self, plan: ScanPlan) -> None:
+        self._plan = plan
+        self._frames = tuple(_recorded(path, plan.size_nm) for path in plan.recorded)
+        if plan.format == "matrix":
+            for frame in (frame for pair in self._frames for frame in pair):
+                if not np.isfinite(frame.data).all():
+                    raise FrameError(
+                        frame.ref,
+                        "read",
+                        "lacks values, and a MATRIX file holds integers, none of which says so; record another scan "
+                        "or save .sxm (--format sxm)",
+                    )
 
     def look(self, number: int, tip: TipState = TipState.SOUND, geometry: ScanGeometry | None = None) -> Subject:
         """Show it; see :class:`Subjects`. Another geometry shows a part of it, by the nearest pixels."""
@@ -201,8 +203,8 @@ class RecordedSubjects:
         planes = tuple(
             _spoilt(_part(frame, geometry), geometry, tip, forward.info.unit) for frame in (forward, backward)
         )
-        scan = SyntheticScan(planes[0], planes[1], geometry, direction_of(number), ())
-        return Subject(scan, forward.ref.channel or "Z", forward.info.unit, recorded=self._files[index])
+        scan = SyntheticScan(planes[0], planes[1], geometry, self._plan.direction_of(number), ())
+        return Subject(scan, forward.ref.channel or "Z", forward.info.unit, recorded=self._plan.recorded[index])
 
 
 def _recorded(path: Path, size_nm: float) -> tuple[Frame, Frame]:

@@ -99,7 +99,9 @@ class DriftingPlace:
     rows, columns, size_nm, center_nm, angle_deg, sample, tip
         As for :func:`spm_live_drivers.synthetic.draw_scan`.
     first_direction : ScanDirection
-        Which line of the first frame is scanned first; every second frame is scanned the other way.
+        Which line of the first frame is scanned first.
+    alternates : bool
+        Whether every second frame is scanned the other way.
 
     Raises
     ------
@@ -120,6 +122,7 @@ class DriftingPlace:
         center_nm: tuple[float, float] = (0.0, 0.0),
         angle_deg: float = 0.0,
         first_direction: ScanDirection = ScanDirection.DOWN,
+        alternates: bool = True,
         sample: Sample | None = None,
         tip: Tip | None = None,
     ) -> None:
@@ -139,7 +142,7 @@ class DriftingPlace:
         self.done = 0
         """Frames that were drawn."""
         self._changes = changes
-        self._first = first_direction
+        self._first, self._alternates = first_direction, alternates
         self._told: dict[str, tuple[int, ...]] = {}
         half = np.array(size_nm) / 2 + MARGIN_NM + np.abs(self.drift_nm) * (frames - 1) / 2
         self._half_nm = (float(half[0]), float(half[1]))
@@ -178,7 +181,7 @@ class DriftingPlace:
         if not self.done:
             raise ValueError("no frame of the series was drawn yet")
         number = self.done - 1
-        up = (self._first is ScanDirection.UP) != bool(number % 2)
+        up = (self._first is ScanDirection.UP) != (self._alternates and bool(number % 2))
         direction = ScanDirection.UP if up else ScanDirection.DOWN
         scan, ids = self._draw(number, direction, tip or self.tip, geometry or self.geometry)
         drift_nm = self.drift_nm if number else (0.0, 0.0)

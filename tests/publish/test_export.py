@@ -16,14 +16,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made_results import NOON, made
+from made_scans import QUALITY
 
 from spm_live.domain import Processed
 from spm_live.errors import SetupError
 from spm_live.png import encode_png
 from spm_live.publish.exporters import KINDS, export
 from spm_live.publish.exporters.picture import PALETTE, draw_annotated, round_length
+from spm_live.publish.live_message import quality_body
 from spm_live.publish.message import frame_message
 from spm_live.publish.store import Store
+from spm_live.scanning import Verdict
 
 ROWS, COLUMNS = 64, 128
 PICTURE = encode_png(np.full((ROWS, COLUMNS), 100, np.uint8))
@@ -68,6 +71,15 @@ def test_csv_tables_hold_what_is_stored(store: Store, tmp_path: Path) -> None:
     assert [molecules[0]["touches_edge"], second["touches_edge"]] == ["true", "false"]
     assert [(row["label"], row["total"]) for row in counts[:2]] == [("lobe", "0"), ("rod", "2")]
     assert counts[0]["coverage"] == "", "unknown is empty, not nan"
+
+
+def test_the_table_of_frames_tells_how_good_their_scans_looked(store: Store, tmp_path: Path) -> None:
+    ids = [frame["id"] for frame in store.iter_frames()]
+    store.save_quality(ids[0], quality_body(QUALITY))
+    store.save_quality(ids[1], quality_body(replace(QUALITY, verdict=Verdict.GOOD, tip_changes=())))
+    export(store, "csv", tmp_path)
+    rows = _table(tmp_path / "frames.csv")
+    assert [(row["quality"], row["tip_changes"]) for row in rows] == [("doubtful", "12"), ("good", ""), ("", "")]
 
 
 def test_parquet_tables_hold_the_same_with_types(store: Store, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spm_live.daemon.frame_memory import FrameMemory, StoredFrame
-from spm_live.daemon.scan_state import EndedScan, ScanState, in_words, scan_key
+from spm_live.daemon.scan_state import EndedScan, ScanState, frame_in_words, in_words, scan_key
 from spm_live.domain import FrameRef
 from spm_live.live.follow import LiveJob, LiveResult
 from spm_live.scanning import LiveScan, LiveState
@@ -77,9 +77,8 @@ class LiveBoard:
     ) -> None:
         self.wake: Callable[[], None] = lambda: None
         """Called when there is something to compute; must not wait."""
-        self.queued: Callable[[], int] = lambda: 0
-        """How many files wait to be worked on."""
-        self._busy_s = -math.inf
+        self.waiting_since: Callable[[], float] = lambda: math.inf
+        """Since when the file that waits longest has been ready, monotonic s; infinite where none waits."""
         self.told: Callable[[LiveScan], None] = lambda _scan: None
         """Takes every new state after it was published; must not wait, nor ask the board."""
         self._publish = publish
@@ -172,16 +171,7 @@ class LiveBoard:
                 self._forget(other)
         now = self._now()
         scan = self._scans[key] = ScanState(key, source, sender, growing, now, now, heard_s=self._clock())
-        geometry = start.info.geometry
-        logger.info(
-            "%s: scan %s has begun, %d x %d px, %g x %g nm at %g°",
-            sender,
-            start.scan,
-            geometry.rows,
-            geometry.columns,
-            *geometry.size_nm,
-            geometry.angle_deg,
-        )
+        logger.info("%s: scan %s has begun, %s", sender, start.scan, frame_in_words(start.info.geometry))
         while len(self._scans) > MOST_SCANS and self._let_one_go():
             pass
         self._tell(scan)
@@ -341,11 +331,10 @@ class LiveBoard:
     def ended(self) -> list[EndedScan]:
         """Scans that are over and whose file was not worked on yet."""
         with self._lock:
-            now_s = self._clock()
-            if self.queued():
-                self._busy_s = now_s
+            # What was ready by then has been worked on: time counts only as far as the files have been seen.
+            seen_s = min(self._clock(), self.waiting_since())
             return [
-                EndedScan(scan, scan.outcome, now_s - max(scan.ended_s, self._busy_s))
+                EndedScan(scan, scan.outcome, max(0.0, seen_s - scan.ended_s))
                 for scan in self._scans.values()
                 if scan.state is LiveState.WAITING and scan.outcome is not None
             ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ class Daemon:
         self._make_work = make_work
         self._queue: Queue[Arrival] = Queue(settings.daemon.queue_size)
         self._later: list[_Later] = []
+        self._in_hand_since = math.inf  # monotonic s
         self._sources: list[Source] = []
         self._sources_ended = threading.Event()
         self._news = threading.Event()
@@ -116,7 +118,7 @@ class Daemon:
         )
         self._following = Following(live or LiveBoard(lambda _scan: None), self._handling, self._board, self._notices)
         self._following.board.wake = self._news.set
-        self._following.board.queued = self._queue.qsize
+        self._following.board.waiting_since = self._waiting_since
         self._worker = Worker(settings.model, make_work)
         self._board.use_model(self._worker.identity)
 
@@ -192,14 +194,23 @@ class Daemon:
                 self._handling.give_up(arrival, error)
         finally:
             self._board.take_in_hand("")
+            self._in_hand_since = math.inf
+
+    def _waiting_since(self) -> float:
+        """Since when the file that waits longest has been ready; called from the sources' threads."""
+        with self._queue.mutex:
+            waiting = [arrival.ready_s for arrival in self._queue.queue]
+        return min([*waiting, *(later.arrival.ready_s for later in list(self._later)), self._in_hand_since])
 
     def _next(self) -> tuple[Arrival | None, int]:
+        self._in_hand_since = self._waiting_since()  # before it is taken: it is never in neither place
         if self._later and self._later[0].due_s <= time.monotonic():
             later = heapq.heappop(self._later)
             return later.arrival, later.tries
         try:
             return self._queue.get_nowait(), 0
         except Empty:
+            self._in_hand_since = math.inf
             return None, 0
 
     def _putter(self, ended: threading.Event) -> Put:

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from spm_live.domain import ScanGeometry
 from spm_live.scanning import LiveMap, LiveScan, LiveState, ScanQuality
 from spm_live_drivers.growing import GrowingFrame, ScanOutcome
 
@@ -94,7 +95,8 @@ class EndedScan:
     outcome : ScanOutcome
         How it ended.
     waited_s : float
-        Time since it ended, or since files last waited to be worked on: its own may be among them.
+        From its end to when the file that waits longest was ready, or to now where none waits: by this time after its
+        end, its own file had not come.
     """
 
     state: ScanState
@@ -126,6 +128,12 @@ def scan_key(source: str, sender: str, scan: str) -> str:
     """Name a scan so that it fits an address: hex digits."""
     told = "\0".join((source, sender, scan)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(told).hexdigest()[:16]
+
+
+def frame_in_words(geometry: ScanGeometry) -> str:
+    """Say what is scanned, for the log: ``"256 x 256 px, 30 x 30 nm at 0°"``."""
+    pixels = f"{geometry.rows} x {geometry.columns} px"
+    return f"{pixels}, {geometry.size_nm[0]:g} x {geometry.size_nm[1]:g} nm at {geometry.angle_deg:g}°"
 
 
 def in_words(scan: LiveScan) -> str:

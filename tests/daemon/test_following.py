@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +16,13 @@ import pytest
 from spm_live.daemon.growing import LiveBoard
 from spm_live.daemon.life import Daemon
 from spm_live.daemon.worker import MakeWork
-from spm_live.domain import FrameInfo, FrameRef, ScanGeometry, SourceStatus, Trace
+from spm_live.domain import FrameInfo, FrameRef, ReadOptions, ScanGeometry, SourceStatus, Trace
 from spm_live.publish.feed import Feed
 from spm_live.publish.live_message import NoticeLog, live_message
 from spm_live.publish.metrics import Metrics
 from spm_live.publish.store import Store
 from spm_live.settings import settings_from
-from spm_live.sources import Known, Put, Report
+from spm_live.sources import Arrival, Known, Put, Report
 from spm_live.sources.handover import Handover
 from spm_live.sources.inbox import Inbox
 from spm_live_drivers.growing import ScanEnd, ScanLines, ScanOutcome, ScanStart
@@ -61,10 +62,14 @@ class Lab:
             live=self.board,
             notices=self.notices,
         )
+        self.started = threading.Event()
         self.thread = threading.Thread(target=self.daemon.run)
         self.messages: list[dict[str, Any]] = []
 
-    def start(self, put: Put, report: Report, known: Known) -> None: ...
+    def start(self, put: Put, report: Report, known: Known) -> None:
+        self.put = put
+        self.started.set()
+
     def stop(self) -> None: ...
     def status(self) -> SourceStatus:
         return SourceStatus(self.name, True, "the test")
@@ -135,6 +140,22 @@ def test_a_scan_is_followed_told_and_kept_once(lab: Lab) -> None:
     (kept,) = lab.store.frames(10)
     assert kept["quality"] == replaced["quality"]
     assert lab.board.scans() == []
+
+
+def test_the_board_knows_since_when_a_file_waits(lab: Lab, tmp_path: Path) -> None:
+    assert lab.started.wait(60)
+    assert lab.board.waiting_since() == math.inf
+    path = tmp_path / "a.scan"
+    path.write_text("wait for the chain")
+    stat, ready_s = path.stat(), time.monotonic()
+    lab.put(Arrival(path, stat.st_size, stat.st_mtime_ns, ReadOptions(), lab.name, ready_s=ready_s))
+    assert lab.board.waiting_since() == ready_s, "in the queue, in hand, or put off: it waits"
+    path.with_suffix(".chain").touch()
+    lab.wait(lambda message: message["type"] == "frame")
+    lab.tell(begin("s1"))  # the daemon goes on only when the file is out of its hands
+    lab.scan("s1", range(4))
+    lab.wait(lines_worked(4))
+    assert lab.board.waiting_since() == math.inf
 
 
 def test_a_recogniser_that_fails_on_a_scan_costs_that_scan_its_molecules_only(lab: Lab) -> None:

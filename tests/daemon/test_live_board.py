@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -354,14 +355,29 @@ def test_a_scan_is_not_waited_for_in_vain_while_files_wait_for_the_worker() -> N
     bench.tell(start())
     bench.tell(lines("s1", 0, ROWS))
     bench.tell(ScanEnd("s1", ScanOutcome.FINISHED, "/data/a.sxm"))
+    end_s = bench.now_s
     bench.now_s += 50
     assert bench.board.ended()[0].waited_s == 50
-    bench.board.queued = lambda: 3
-    bench.now_s += 50
-    assert bench.board.ended()[0].waited_s == 0
-    bench.board.queued = lambda: 0
-    bench.now_s += 7
-    assert bench.board.ended()[0].waited_s == 7
+    bench.board.waiting_since = lambda: end_s - 3
+    assert bench.board.ended()[0].waited_s == 0, "an older file is in the way: its own may stand behind it"
+    bench.board.waiting_since = lambda: end_s + 20
+    assert bench.board.ended()[0].waited_s == 20, "of what was ready in the first 20 s, nothing was its own"
+    bench.board.waiting_since = lambda: math.inf
+    assert bench.board.ended()[0].waited_s == 50
+
+
+def test_a_scan_without_a_file_is_given_up_although_files_never_cease_to_come() -> None:
+    bench = Bench()
+    bench.tell(start())
+    bench.tell(lines("s1", 0, ROWS))
+    bench.tell(ScanEnd("s1", ScanOutcome.FINISHED))
+    waits = []
+    for _ in range(30):
+        bench.now_s += 1
+        bench.board.waiting_since = lambda now_s=bench.now_s: now_s - 0.5
+        waits.append(bench.board.ended()[0].waited_s)
+    assert waits == sorted(waits)
+    assert waits[-1] == 29.5
 
 
 def test_the_board_stays_small_and_every_scan_gets_an_end() -> None:

@@ -62,7 +62,7 @@ def test_a_scan_whose_chain_is_late_is_stored_once_and_without_a_fault(tmp_path:
                 simulated.step()
             status = wait(lambda one: one.sources[0].counters["waiting"] == 2 * (3 - late))
             status = wait(lambda one: one.counters["frames"] == late - 1)
-            assert "waits for" in status.sources[0].detail
+            assert "sim_0001.mtrx" in status.sources[0].detail, "it says what it waits for"
             now += LATE_S
             simulated.step()
             assert simulated.over

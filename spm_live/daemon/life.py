@@ -199,8 +199,9 @@ class Daemon:
     def _waiting_since(self) -> float:
         """Since when the file that waits longest has been ready; called from the sources' threads."""
         with self._queue.mutex:
-            waiting = [arrival.ready_s for arrival in self._queue.queue]
-        return min([*waiting, *(later.arrival.ready_s for later in list(self._later)), self._in_hand_since])
+            waiting: list[float] = [arrival.ready_s for arrival in self._queue.queue]
+        waiting += [later.arrival.ready_s for later in list(self._later)]
+        return min([*waiting, self._in_hand_since])
 
     def _next(self) -> tuple[Arrival | None, int]:
         self._in_hand_since = self._waiting_since()  # before it is taken: it is never in neither place

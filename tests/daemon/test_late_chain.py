@@ -26,6 +26,11 @@ LATE_S = 1000.0
 """By the clock of the simulated instrument, which the test steps."""
 
 
+def waiting(status: DaemonStatus) -> int:
+    """Files that wait for their chain; the daemon opens its sources only after the model."""
+    return sum(source.counters["waiting"] for source in status.sources)
+
+
 @pytest.mark.parametrize("late", [1, 2])
 def test_a_scan_whose_chain_is_late_is_stored_once_and_without_a_fault(tmp_path: Path, late: int) -> None:
     now = 0.0
@@ -60,13 +65,12 @@ def test_a_scan_whose_chain_is_late_is_stored_once_and_without_a_fault(tmp_path:
                 now += 64
                 simulated.step()
                 simulated.step()
-            status = wait(lambda one: one.sources[0].counters["waiting"] == 2 * (3 - late))
-            status = wait(lambda one: one.counters["frames"] == late - 1)
+            status = wait(lambda one: waiting(one) == 2 * (3 - late) and one.counters["frames"] == late - 1)
             assert "sim_0001.mtrx" in status.sources[0].detail, "it says what it waits for"
             now += LATE_S
             simulated.step()
             assert simulated.over
-            status = wait(lambda one: one.counters["frames"] == 2 and not one.sources[0].counters["waiting"])
+            status = wait(lambda one: one.counters["frames"] == 2 and not waiting(one))
             assert (status.counters["faults"], status.counters["duplicates"]) == (0, 0)
         finally:
             service.daemon.stop()

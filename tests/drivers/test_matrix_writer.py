@@ -231,6 +231,18 @@ def test_a_chain_is_continued_after_a_restart_and_begun_anew_where_it_was_cleare
     np.testing.assert_array_equal(READER.read(path).data, one.forward.astype(np.float32))
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_channel_that_changes_its_place_keeps_its_newest_scale(tmp_path: Path, restart: bool) -> None:
+    """Of several entries for one channel the library takes the one of the highest number."""
+    experiment = MatrixExperiment(tmp_path, "night")
+    experiment.save(1, 1, [channel(), channel("I", CURRENT, seed=5)], GEOMETRY, SETTINGS)
+    one = channel("I", replace(CURRENT, factors={**CURRENT.factors, "PreFactor": 2.0}))
+    experiment = MatrixExperiment(tmp_path, "night") if restart else experiment
+    (path,) = experiment.save(1, 2, [one], GEOMETRY, SETTINGS)
+    np.testing.assert_array_equal(by_library(path)[1]["forward/up"], one.forward)
+    np.testing.assert_array_equal(READER.read(path).data, one.forward.astype(np.float32))
+
+
 def test_what_is_no_chain_is_left_alone(tmp_path: Path) -> None:
     experiment = MatrixExperiment(tmp_path, "night")
     experiment.chain_path.write_bytes(b"somebody's notes")

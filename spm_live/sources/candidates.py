@@ -163,9 +163,14 @@ class Candidates:
         group = self._waiting.get(folder, ())
         # A parameter chain changes many times a second: the more files wait, the less often they are asked.
         due = self._clock() + self._settings.settle_s + 0.001 * len(group)
-        for path in group:
+        # In the order they were written: one chain may bring several scans, and each is followed from the one before.
+        for path in sorted(group, key=self._written):
             if due < self._agenda.due(path):
                 self._agenda.set(path, due)
+
+    def _written(self, path: str) -> int:
+        file = self._open.get(path)
+        return file.mtime_ns if file is not None else 0
 
     def next_due(self) -> float:
         """When the next file wants to be looked at, on the monotonic clock; infinity if none does."""

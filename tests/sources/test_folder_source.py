@@ -223,6 +223,19 @@ def test_a_waiting_file_is_told_of_and_taken_as_soon_as_it_has_what_it_waits_for
     assert lab.source.status().counters["waiting"] == 0
 
 
+def test_files_that_waited_for_the_same_are_taken_in_the_order_they_were_written(lab):
+    lab.open()
+    lab.run(10)
+    names = [f"{place}.scan" for place in "hbfaigdce"]
+    for second, name in enumerate(names):
+        lab.write(name, b"WAITEND")
+        os.utime(lab.root / name, (lab.wall + second,) * 2)
+    lab.run(300)
+    lab.write("chain", b"NOISE")
+    lab.run(5)
+    assert lab.names == names
+
+
 @pytest.mark.parametrize("include", [("*",), ("*.scan",)])
 def test_a_waiting_file_is_taken_even_if_no_event_comes_from_what_it_waits_for(lab, include):
     lab.open(include=include)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zmq
+from scan_bench import HandClock
 
 from spm_live_drivers.agent import Agent, AgentSettings, AgentSetupError, main
 from spm_live_drivers.agent import loop as agent_loop
@@ -126,15 +127,6 @@ def work(agent: Agent, condition: Callable[[], bool]) -> None:
         if condition():
             return
     raise AssertionError("worked in vain")
-
-
-class Clock:
-    """A clock that is turned by hand."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -304,7 +296,7 @@ def test_frames_wait_while_the_receiver_is_away_and_come_in_order(settings: Agen
 def test_a_receipt_that_does_not_come_makes_the_frame_be_sent_again(
     settings: AgentSettings, receiver: Receiver
 ) -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     scan(settings, "a.scan")
     with agent_for(settings, clock=clock) as agent:
         clock.now += 1
@@ -405,7 +397,7 @@ def test_the_same_content_under_two_names_is_sent_once(settings: AgentSettings, 
 
 
 def test_a_file_must_be_still_before_it_is_read(settings: AgentSettings, receiver: Receiver) -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     path = scan(settings, "a.scan")
     with agent_for(replace(settings, settle_s=5.0), clock=clock) as agent:
         assert receiver.silent(agent)
@@ -421,7 +413,7 @@ def test_a_file_must_be_still_before_it_is_read(settings: AgentSettings, receive
 def test_an_unfinished_file_is_sent_as_partial_after_the_quiet_time_and_again_once_it_is_whole(
     settings: AgentSettings, receiver: Receiver
 ) -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     path = scan(settings, "a.scan", "1")
     with agent_for(settings, clock=clock) as agent:
         assert receiver.silent(agent)
@@ -441,7 +433,7 @@ def test_a_waiting_file_is_never_read_and_given_up_with_its_reason(
     settings: AgentSettings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    clock = Clock()
+    clock = HandClock(100.0)
     scan(settings, "a.scan", "1 wait")
     scan(settings, "b.scan", "1 notready done")
     with agent_for(settings, clock=clock) as agent:
@@ -481,7 +473,7 @@ def test_an_unreadable_file_is_logged_once_and_the_others_are_sent(
 def test_an_empty_or_unknown_scan_is_given_the_quiet_time(
     settings: AgentSettings, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock()
+    clock = HandClock(100.0)
     (settings.watch / "empty.scan").touch()
     (settings.watch / "half.scan").write_text("sc")
     with agent_for(settings, clock=clock) as agent:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from scan_bench import HandClock
 
 from spm_live_drivers.contract import ScanDirection
 from spm_live_drivers.growing import GrowingEvent, GrowingFrame, ScanEnd, ScanLines, ScanOutcome, ScanStart
@@ -151,19 +152,11 @@ class Controller:
                 connection.sendall(struct.pack(">32siI", name.encode(), len(reply), 0) + reply)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Session:
     """A watch, its clock, and what it has told."""
 
     def __init__(self, controller: Controller, **options: object) -> None:
-        self.controller, self.clock = controller, Clock()
+        self.controller, self.clock = controller, HandClock(100.0)
         self.watch = ScanWatch(
             "127.0.0.1",
             controller.port,

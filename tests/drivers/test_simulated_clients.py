@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scan_bench import HandClock
 
 from spm_live_drivers.contract import ReadOptions, ScanDirection, Trace
 from spm_live_drivers.formats.nanonis_sxm import NanonisSxmReader
@@ -29,21 +30,11 @@ PX = 64
 PLAN = ScanPlan(pixels=PX, size_nm=20.0, line_time_s=1.0, seed=4)
 
 
-class Clock:
-    """Stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Bench:
     """A controller on a clock that is stepped by hand."""
 
     def __init__(self, folder: Path, options: ControllerOptions, frames: int | None) -> None:
-        self.clock = Clock()
+        self.clock = HandClock(1000.0)
         self.instrument = SimulatedInstrument(folder, replace(PLAN, frames=frames))
         self.controller = SimulatedController(self.instrument, options, clock=self.clock)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scan_bench import HandClock, ScanBench
 
 from spm_live_drivers.contract import Frame, ReadOptions, ScanDirection
 from spm_live_drivers.formats.nanonis_sxm import NanonisSxmReader
@@ -19,59 +20,25 @@ from spm_live_drivers.growing import ScanOutcome
 from spm_live_drivers.simulate import (
     SLOW_PIECES,
     ControllerOptions,
-    EndedScan,
     Fault,
     FaultPlan,
     ScanPlan,
-    SimulatedInstrument,
     main,
 )
 from spm_live_drivers.simulate.faults import FAULTS, FILE_FAULTS, REPLY_FAULTS, SXM_FAULTS, parse_fault
-from spm_live_drivers.simulate.machine import ScanMachine
-from spm_live_drivers.simulate.running import RunningScan
 
 PX = 32
 PLAN = ScanPlan(pixels=PX, size_nm=12.0, line_time_s=1.0, seed=6)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Bench:
-    """A scan without a server, on a clock that is stepped by hand."""
+class Bench(ScanBench):
+    """Saves ``.sxm`` files."""
 
     def __init__(self, folder: Path, *faults: Fault, plan: ScanPlan = PLAN, **options: Any) -> None:
-        self.clock = Clock()
-        self.folder = folder
-        self.instrument = SimulatedInstrument(folder, plan, truth=folder / "truth")
-        self.faults = FaultPlan(faults, seed=9)
-        self.begun: list[RunningScan] = []
-        self.ended: list[EndedScan] = []
-        self.restarts = 0
-        self.waited: list[float] = []
-        self.machine = ScanMachine(
-            self.instrument,
-            ControllerOptions(**options),
-            self.faults,
-            clock=self.clock,
-            pause=self.waited.append,
-            restart=self._restart,
-            begun=self.begun.append,
-            ended=self.ended.append,
-        )
-        self.machine.step()
-
-    def _restart(self) -> None:
-        self.restarts += 1
+        super().__init__(folder, *faults, plan=plan, truth=folder / "truth", **options)
 
     def lines(self, count: float) -> None:
-        self.clock.now += count
-        self.machine.step()
+        self.pass_by(count)
 
     def picture(self, forward: bool = True) -> np.ndarray:
         now = self.machine.moment()
@@ -355,7 +322,7 @@ def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
     page = PAGE.read_text(encoding="utf-8")
     lines = page.split("## In a test\n")[1].split("\n\n`controller.run")[0]
     code = textwrap.dedent(lines).replace("frames=500", "frames=3").replace("pixels=64", "pixels=16")
-    clock = Clock()
+    clock = HandClock()
     names = {"folder": tmp_path, "clock": clock}
     exec(compile(code, str(PAGE), "exec"), names)
     assert names["controller"].over

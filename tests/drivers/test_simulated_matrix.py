@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from access2thematrix import MtrxData
+from scan_bench import HandClock, ScanBench
 
 from spm_live_drivers.contract import FileStatus, Frame, ReadOptions, ScanDirection, ScanGeometry, Trace
 from spm_live_drivers.errors import FrameError, NotReadyError
@@ -18,7 +19,6 @@ from spm_live_drivers.formats.omicron_matrix import OmicronMatrixReader
 from spm_live_drivers.simulate import (
     SLOW_PIECES,
     ControllerOptions,
-    EndedScan,
     Fault,
     FaultPlan,
     ScanPlan,
@@ -26,7 +26,6 @@ from spm_live_drivers.simulate import (
     SimulatedInstrument,
     main,
 )
-from spm_live_drivers.simulate.machine import ScanMachine
 from spm_live_drivers.simulate.subjects import Subject
 from spm_live_drivers.synthetic import SyntheticScan
 
@@ -35,33 +34,11 @@ PLAN = ScanPlan(pixels=PX, size_nm=8.0, line_time_s=1.0, seed=6, format="matrix"
 READER = OmicronMatrixReader()
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Bench:
-    """A scan on a clock that is stepped by hand."""
+class Bench(ScanBench):
+    """Saves MATRIX files."""
 
     def __init__(self, folder: Path, *faults: Fault, plan: ScanPlan = PLAN, **options: Any) -> None:
-        self.clock = Clock()
-        self.folder = folder
-        self.instrument = SimulatedInstrument(folder, plan)
-        self.faults = FaultPlan(faults, seed=9)
-        self.ended: list[EndedScan] = []
-        self.waited: list[float] = []
-        self.machine = ScanMachine(
-            self.instrument,
-            ControllerOptions(**options),
-            self.faults,
-            clock=self.clock,
-            pause=self.waited.append,
-            ended=self.ended.append,
-        )
-        self.machine.step()
+        super().__init__(folder, *faults, plan=plan, **options)
 
     @property
     def chain(self) -> Path:
@@ -71,10 +48,6 @@ class Bench:
         """Scan a whole one, and begin the next."""
         self.pass_by(PX)
         self.pass_by(0)
-
-    def pass_by(self, seconds: float) -> None:
-        self.clock.now += seconds
-        self.machine.step()
 
     def saved(self, number: int, **options: Any) -> Frame:
         return READER.read(self.instrument.path_of(number), ReadOptions(**options))
@@ -173,7 +146,7 @@ def test_a_run_is_over_when_its_chain_is_complete(tmp_path: Path) -> None:
 
 
 def test_whoever_stops_the_instrument_gets_the_chain_at_once(tmp_path: Path) -> None:
-    clock = Clock()
+    clock = HandClock()
     faults = FaultPlan([Fault("late-chain")])
     options = ControllerOptions(late_chain_s=1e6)
     controller = SimulatedController(SimulatedInstrument(tmp_path, PLAN), options, faults=faults, clock=clock)

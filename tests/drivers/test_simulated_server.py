@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scan_bench import HandClock
 
 from spm_live_drivers.simulate import (
     ControllerOptions,
@@ -27,23 +28,15 @@ PLAN = ScanPlan(pixels=32, size_nm=12.0, line_time_s=1.0, seed=2)
 NEVER_S = 20.0
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-Make = Callable[..., tuple[SimulatedController, Clock]]
+Make = Callable[..., tuple[SimulatedController, HandClock]]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
-        def controller(*faults: Fault, **options: Any) -> tuple[SimulatedController, Clock]:
-            clock = Clock()
+        def controller(*faults: Fault, **options: Any) -> tuple[SimulatedController, HandClock]:
+            clock = HandClock(50.0)
             made = SimulatedController(
                 SimulatedInstrument(tmp_path, PLAN),
                 ControllerOptions(**options),

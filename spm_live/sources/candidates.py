@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 GIVE_UP_AFTER = 10
 """A file that waits for another one is given up after this many times ``quiet_s``."""
 
+SAID_AFTER_S = 5.0
+"""A file that waits for another one is named in the log after this time: a moment is usual, a while is not."""
 RECHECK_S = 1.0
 """A waiting file is asked again after this time, and then ever more seldom."""
 
@@ -43,7 +45,7 @@ class _Candidate:
     reason: str = ""
     """Why it waits for another file, or empty."""
     told: bool = False
-    """Whether the log says that it is not complete."""
+    """Whether the log says that it is not complete, or what it waits for."""
 
 
 class Candidates:
@@ -259,6 +261,9 @@ class Candidates:
         if still_s >= self._patience_s:
             self._fault(path, file, f"given up after {still_s:.0f} s: {reason}")
             return
+        if still_s >= SAID_AFTER_S and not file.told:
+            logger.info("%s: waits: %s", path, reason)
+            file.told = True
         file.reason = reason
         self._waiting.setdefault(_folder(path), set()).add(path)
         self._agenda.set(path, min(self._clock() + max(RECHECK_S, 0.1 * still_s), file.since + self._patience_s))

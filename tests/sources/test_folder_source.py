@@ -209,11 +209,16 @@ def test_an_incomplete_file_arrives_as_partial_when_it_was_quiet_and_again_when_
     assert lab.arrivals[1:] == [("a.scan", pytest.approx(lab.now - 1 + SETTLE_S), False)]
 
 
-def test_a_waiting_file_is_told_of_and_taken_as_soon_as_it_has_what_it_waits_for(lab):
+def test_a_waiting_file_is_told_of_and_taken_as_soon_as_it_has_what_it_waits_for(lab, caplog):
+    caplog.set_level("INFO", logger="spm_live.sources")
     lab.open()
     lab.run(10)
+    caplog.clear()
     lab.write("a.scan", b"WAITEND")
-    lab.run(300)
+    lab.run(4)
+    assert caplog.messages == [], "MATRIX lists every scan a moment after it has written it"
+    lab.run(296)
+    assert caplog.messages == [f"{lab.root / 'a.scan'}: waits: chain is not there"]
     status = lab.source.status()
     assert status.counters["waiting"] == 1
     assert "a.scan: chain is not there" in status.detail
